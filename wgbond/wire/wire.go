@@ -1,0 +1,174 @@
+package wire
+
+import "time"
+
+// Clock is a reading of the sender's monotonic clock in microseconds since an
+// arbitrary start. Readings of different machines are never compared, only
+// differences of differences.
+type Clock uint64
+
+// ClockOf gives the wire's form of an engine time.
+func ClockOf(now time.Duration) Clock { return Clock(now / time.Microsecond) }
+
+// A Frame is one message inside a sealed control datagram.
+type Frame interface{ frame() }
+
+// Attach asks the receiver to take the address this came from as path Path.
+// Answered by Challenge. Sent by the borrower only.
+type Attach struct {
+	Path   uint8
+	Flags  AttachFlags
+	Weight uint16 // relative share in 1/256; 256 unless the user set it
+	MTU    uint16 // largest UDP payload the borrower knows to fit; 0: unknown
+}
+
+// AttachFlags say how the borrower wants a path used, in both directions.
+type AttachFlags uint8
+
+// The bits of AttachFlags.
+const (
+	AttachBackup  AttachFlags = 1 << iota // use only when no other path works
+	AttachMetered                         // its bytes cost money
+)
+
+// Challenge must come back, as ChallengeReply, from the address it was sent
+// to before that address may carry downlink.
+type Challenge struct {
+	Path  uint8
+	Nonce [8]byte
+}
+
+// ChallengeReply answers Challenge on the same path.
+type ChallengeReply struct {
+	Path  uint8
+	Nonce [8]byte
+}
+
+// Attached confirms a path: its challenge came back, it may carry data.
+type Attached struct{ Path uint8 }
+
+// Detach withdraws a path.
+type Detach struct{ Path uint8 }
+
+// Ping asks for a Pong; sent on the path it measures, padded to the size it
+// probes.
+type Ping struct {
+	Path uint8
+	ID   uint32
+	Sent Clock // sender's clock
+	// Padding is the number of zero bytes that follow, so that the datagram
+	// reaches a certain size.
+	Padding uint16
+}
+
+// Pong answers Ping on the path where it arrives soonest, usually another.
+type Pong struct {
+	Path     uint8  // the path the Ping came by
+	ID       uint32 // of the Ping
+	Sent     Clock  // copied from the Ping
+	Received Clock  // receiver's clock at arrival
+	Size     uint16 // UDP payload bytes of the Ping's datagram
+}
+
+// KeyPair announces that data messages with this receiver index follow: the
+// receiver puts in order only what was announced. Ordinals rise by one with
+// every key pair of a session and give the order between key pairs.
+type KeyPair struct {
+	Index   uint32 // WireGuard's receiver index, as in the data messages
+	Ordinal uint32
+	First   uint64 // no counter below this one will come
+}
+
+// KeyPairEnd says that no counter at or above End will be sent with Index.
+type KeyPairEnd struct {
+	Index uint32
+	End   uint64
+}
+
+// Marker says that a path which has fallen idle will carry nothing below
+// Below (of the key pair Index) any more.
+type Marker struct {
+	Path  uint8
+	Index uint32
+	Below uint64
+}
+
+// Range is a half-open range of counters: From ≤ c < To.
+type Range struct{ From, To uint64 }
+
+// Void says that the counters of Range will not be sent: the sender's queue
+// dropped them.
+type Void struct {
+	Index uint32
+	Range Range
+}
+
+// Tune tells the receiver what only the sender can know.
+type Tune struct {
+	// Hold is how long a gap that every live path has passed is still worth
+	// waiting for, because a repair may be under way.
+	Hold time.Duration // microseconds on the wire
+	// Deadline bounds the wait for any gap.
+	Deadline time.Duration // microseconds on the wire
+	// Live has a bit set for every path that carries data.
+	Live uint32
+}
+
+// Feedback says what arrived. All of it is cumulative, so a lost feedback
+// costs time, never knowledge.
+type Feedback struct {
+	Sent     Clock // receiver's clock when this was sent
+	Paths    []PathReport
+	KeyPairs []KeyPairReport
+}
+
+// PathReport is what arrived on one path.
+type PathReport struct {
+	Path uint8
+	// Index and Last name the newest data message that came by this path:
+	// the one with the highest counter of the newest key pair.
+	Index uint32
+	Last  uint64
+	// Arrived is the receiver's clock when Last arrived.
+	Arrived Clock
+	// Packets and Bytes count all data messages since the path was attached;
+	// Bytes is UDP payload plus 28 or 48 bytes of IP and UDP header each.
+	Packets uint64
+	Bytes   uint64
+}
+
+// KeyPairReport says which counters within Span arrived, by any path. Nothing
+// is said of counters outside Span.
+type KeyPairReport struct {
+	Index    uint32
+	Span     Range
+	Received []Range // ascending, disjoint, within Span
+}
+
+// Close ends the session.
+type Close struct{ Reason CloseReason }
+
+// CloseReason says why a session ended.
+type CloseReason uint8
+
+// The reasons for Close.
+const (
+	CloseShutdown CloseReason = iota
+	CloseReplaced             // a newer session of the same peer took over
+	CloseRevoked              // the peer is no longer allowed
+)
+
+func (*Attach) frame()         {}
+func (*Challenge) frame()      {}
+func (*ChallengeReply) frame() {}
+func (*Attached) frame()       {}
+func (*Detach) frame()         {}
+func (*Ping) frame()           {}
+func (*Pong) frame()           {}
+func (*KeyPair) frame()        {}
+func (*KeyPairEnd) frame()     {}
+func (*Marker) frame()         {}
+func (*Void) frame()           {}
+func (*Tune) frame()           {}
+func (*Feedback) frame()       {}
+func (*Close) frame()          {}
