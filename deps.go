@@ -19,6 +19,6 @@ import (
 	_ "golang.zx2c4.com/wireguard/tun/netstack"
 	_ "golang.zx2c4.com/wireguard/wgctrl"
 	_ "gonum.org/v1/plot"
-	_ "gonum.org/v1/plot/vg/vgimg"
 	_ "gonum.org/v1/plot/plotter"
+	_ "gonum.org/v1/plot/vg/vgimg"
 )

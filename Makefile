@@ -1,0 +1,74 @@
+# The targets a newcomer needs; `make` lists them. Only Go is required, except
+# where a target says otherwise.
+
+GO      ?= go
+BIN     := bin
+PREFIX  ?= /usr/local
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+# Our own commands: every cmd/NAME with a main.go.
+COMMANDS := $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
+
+# The packages with goroutines, which `make test` runs a second time under the
+# race detector. The engine (wgbond/…) has none: arch_test.go sees to that.
+RACE := $(addsuffix /...,$(addprefix ./,$(wildcard conn relayd cmd)))
+
+# What the other targets take from the command line.
+SCENARIO ?= seed
+RUNS     ?= 5
+FUZZTIME ?= 30s
+BENCH    ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-deps bench bench-sim lab lint fuzz install clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build wg-bond, relayd, bondlab and a stock wireguard-go into bin/
+	@mkdir -p $(BIN)
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(COMMANDS))
+	$(GO) build -o $(BIN)/wireguard-go golang.zx2c4.com/wireguard
+
+demo: ## the experiment in one process: no root, under a minute; writes demo.png
+	@mkdir -p $(BIN)
+	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/bondlab ./cmd/bondlab
+	@$(BIN)/bondlab demo
+
+test: test-deps build ## every test; as root also those in network namespaces (under 15 minutes on 2 cores)
+	$(GO) vet ./...
+	$(GO) test -timeout 10m ./...
+ifeq ($(shell $(GO) env CGO_ENABLED),1)
+	$(GO) test -race -short -timeout 10m $(RACE)
+else
+	@echo 'the race detector needs a C compiler (gcc): its run is left out'
+endif
+
+test-deps:
+	@.ci/install-test-deps
+
+bench: ## Go benchmarks: BENCH=regexp picks some
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-sim: ## the engine's scenarios in virtual time, as a table
+	$(GO) test -run '^$$' -bench 'Sim' -benchtime 1x ./wgbond/...
+
+lab: build ## measure in network namespaces (root): SCENARIO=seed RUNS=5
+	$(BIN)/bondlab run $(SCENARIO) --runs $(RUNS)
+
+lint: ## gofmt, go vet, staticcheck (version pinned in .ci/tools/go.mod)
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-clean; run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool -modfile=.ci/tools/go.mod staticcheck ./...
+
+fuzz: ## run every fuzz target for FUZZTIME=30s each
+	@.ci/fuzz $(FUZZTIME)
+
+install: build ## install wg-bond and relayd to PREFIX=/usr/local (DESTDIR is honoured)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 0755 $(BIN)/wg-bond $(BIN)/relayd '$(DESTDIR)$(PREFIX)/bin/'
+
+clean: ## remove what the other targets made here
+	rm -rf $(BIN) demo.png
