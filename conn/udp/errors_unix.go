@@ -1,0 +1,13 @@
+//go:build !windows
+
+package udp
+
+import "syscall"
+
+var (
+	goneErrors     = []error{syscall.ENODEV, syscall.ENXIO, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EADDRNOTAVAIL, syscall.ENETDOWN}
+	tooLongErrors  = []error{syscall.EMSGSIZE}
+	noBufferErrors = []error{syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN}
+	refusedErrors  = []error{syscall.ECONNREFUSED, syscall.ECONNRESET}
+	deniedErrors   = []error{syscall.EPERM, syscall.EACCES}
+)

@@ -1,0 +1,11 @@
+package udp
+
+import "golang.org/x/sys/windows"
+
+var (
+	goneErrors     = []error{windows.WSAENETUNREACH, windows.WSAEHOSTUNREACH, windows.WSAEADDRNOTAVAIL, windows.WSAENETDOWN}
+	tooLongErrors  = []error{windows.WSAEMSGSIZE}
+	noBufferErrors = []error{windows.WSAENOBUFS, windows.WSAEWOULDBLOCK}
+	refusedErrors  = []error{windows.WSAECONNRESET, windows.WSAECONNREFUSED, windows.WSAENETRESET}
+	deniedErrors   = []error{windows.WSAEACCES}
+)
