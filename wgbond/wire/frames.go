@@ -2,6 +2,17 @@ package wire
 
 import "time"
 
+// What one message may hold at most. They bound what a decoder needs to
+// remember.
+const (
+	MaxPaths    = 16   // paths of a session; path numbers are below it
+	MaxKeyPairs = 8    // key pair reports in one Feedback
+	MaxRanges   = 1024 // ranges in one Feedback, over all its key pairs
+)
+
+// NoPath is the path number of a message that belongs to no path.
+const NoPath = 0xff
+
 // Clock is a reading of the sender's monotonic clock in microseconds since an
 // arbitrary start. Readings of different machines are never compared, only
 // differences of differences.
@@ -10,7 +21,8 @@ type Clock uint64
 // ClockOf gives the wire's form of an engine time.
 func ClockOf(now time.Duration) Clock { return Clock(now / time.Microsecond) }
 
-// A Frame is one message inside a sealed control datagram.
+// A Frame is one message inside a sealed control datagram: a pointer to one of
+// the structs below. A Path is below MaxPaths in all of them.
 type Frame interface{ frame() }
 
 // Attach asks the receiver to take the address this came from as path Path.
@@ -107,9 +119,9 @@ type Void struct {
 type Tune struct {
 	// Hold is how long a gap that every live path has passed is still worth
 	// waiting for, because a repair may be under way.
-	Hold time.Duration // microseconds on the wire
+	Hold time.Duration // whole microseconds on the wire, below 71 minutes
 	// Deadline bounds the wait for any gap.
-	Deadline time.Duration // microseconds on the wire
+	Deadline time.Duration // whole microseconds on the wire, below 71 minutes
 	// Live has a bit set for every path that carries data.
 	Live uint32
 }
@@ -117,9 +129,9 @@ type Tune struct {
 // Feedback says what arrived. All of it is cumulative, so a lost feedback
 // costs time, never knowledge.
 type Feedback struct {
-	Sent     Clock // receiver's clock when this was sent
-	Paths    []PathReport
-	KeyPairs []KeyPairReport
+	Sent     Clock           // receiver's clock when this was sent
+	Paths    []PathReport    // at most MaxPaths, each path once
+	KeyPairs []KeyPairReport // at most MaxKeyPairs, each once; the one that matters most first
 }
 
 // PathReport is what arrived on one path.
@@ -129,7 +141,7 @@ type PathReport struct {
 	// the one with the highest counter of the newest key pair.
 	Index uint32
 	Last  uint64
-	// Arrived is the receiver's clock when Last arrived.
+	// Arrived is the receiver's clock when Last arrived, not after Sent.
 	Arrived Clock
 	// Packets and Bytes count all data messages since the path was attached;
 	// Bytes is UDP payload plus 28 or 48 bytes of IP and UDP header each.
@@ -140,15 +152,18 @@ type PathReport struct {
 // KeyPairReport says which counters within Span arrived, by any path. Nothing
 // is said of counters outside Span.
 type KeyPairReport struct {
-	Index    uint32
-	Span     Range
-	Received []Range // ascending, disjoint, within Span
+	Index uint32
+	Span  Range
+	// Received is ascending, disjoint and within Span. Decoded ranges never
+	// touch each other; those to be encoded may.
+	Received []Range
 }
 
 // Close ends the session.
 type Close struct{ Reason CloseReason }
 
-// CloseReason says why a session ended.
+// CloseReason says why a session ended. A reason that is not known here is as
+// good as CloseShutdown.
 type CloseReason uint8
 
 // The reasons for Close.
