@@ -1,0 +1,283 @@
+package feedback
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+const (
+	// historyBits is how many counters of a key pair are remembered. It is a
+	// little more than WireGuard's replay window of 8128: what is older is of
+	// no use to the sender.
+	historyBits = 8192
+	historyMask = historyBits - 1
+
+	// maxPairs is how many key pairs are tracked: the current one, the one
+	// before, and one that data named before its announcement came.
+	maxPairs = 3
+
+	// reportRepeats is in how many feedbacks news of a path is repeated, so
+	// that the loss of one costs nothing.
+	reportRepeats = 3
+)
+
+// Receiver keeps the history of what arrived in one direction of a session.
+// The zero value is ready.
+type Receiver struct {
+	paths [schedulers.MaxPaths]arrivals
+	pairs [maxPairs]received
+
+	news  int           // packets since the last Report
+	since time.Duration // when the first of them arrived
+
+	ranges  []wire.Range
+	reports []wire.PathReport
+	keys    []wire.KeyPairReport
+	starts  []int // index into ranges where each key pair's begin
+}
+
+// arrivals is what came by one path.
+type arrivals struct {
+	packets, bytes uint64
+	index          uint32
+	ordinal        uint32
+	last           uint64
+	at             time.Duration
+	repeats        int
+}
+
+// received is what came of one key pair, by any path.
+type received struct {
+	used    bool
+	index   uint32
+	ordinal uint32 // 0: not announced
+	begun   bool
+	low     uint64 // lowest counter not known to have come, within the window
+	high    uint64 // highest counter that came, plus one
+	far     uint64 // a counter beyond the window, not yet believed
+	bitmap  [historyBits / 64]uint64
+}
+
+// KeyPair begins a key pair: the sender announced it. Counters below first
+// will not come.
+func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
+	if p := r.pair(index); p != nil {
+		if p.ordinal == 0 {
+			p.ordinal = ordinal
+			if p.begun {
+				p.low = min(p.low, max(first, p.high-min(p.high, historyBits)))
+			}
+		}
+		if !p.begun {
+			p.begin(first)
+		}
+		return
+	}
+	p := r.oldest()
+	*p = received{used: true, index: index, ordinal: ordinal}
+	p.begin(first)
+}
+
+func (p *received) begin(first uint64) { p.begun, p.low, p.high = true, first, first }
+
+func (r *Receiver) pair(index uint32) *received {
+	for i := range r.pairs {
+		if p := &r.pairs[i]; p.used && p.index == index {
+			return p
+		}
+	}
+	return nil
+}
+
+// oldest is the slot for a new key pair: a free one, the unannounced one, or
+// the one of the lowest ordinal. So data that names made-up key pairs never
+// displaces an announced one for more than its announcement.
+func (r *Receiver) oldest() *received {
+	best := &r.pairs[0]
+	for i := range r.pairs {
+		p := &r.pairs[i]
+		if !p.used {
+			return p
+		}
+		if p.ordinal < best.ordinal {
+			best = p
+		}
+	}
+	return best
+}
+
+// Data notes the arrival of a data message; size counts the whole IP packet.
+func (r *Receiver) Data(now time.Duration, path schedulers.PathID, index uint32, counter uint64, size int) {
+	p := r.pair(index)
+	if p == nil {
+		p = r.provisional()
+		*p = received{used: true, index: index}
+		p.begin(counter)
+	}
+	believed := p.add(counter)
+	a := &r.paths[path]
+	a.packets++
+	a.bytes += uint64(size)
+	switch {
+	case a.packets == 1 || (a.index != index && p.ordinal >= a.ordinal && believed):
+		a.index, a.ordinal, a.last, a.at = index, p.ordinal, counter, now
+	case a.index == index && counter > a.last && believed:
+		a.last, a.at, a.ordinal = counter, now, p.ordinal
+	}
+	a.repeats = reportRepeats
+	if r.news == 0 {
+		r.since = now
+	}
+	r.news++
+}
+
+// provisional is the one slot for a key pair that was not announced.
+func (r *Receiver) provisional() *received {
+	for i := range r.pairs {
+		if p := &r.pairs[i]; p.used && p.ordinal == 0 {
+			return p
+		}
+	}
+	return r.oldest()
+}
+
+// add notes a counter. It returns false for one far above all others: a
+// forged one, or the first after a great loss. A second one near it is
+// believed.
+func (p *received) add(c uint64) bool {
+	switch {
+	case c >= p.high:
+		if c-p.high >= historyBits/2 && (c < p.far || c-p.far >= historyBits/2) {
+			p.far = c
+			return false
+		}
+		if p.high-p.low > historyMask || c-p.low > historyMask {
+			p.slide(c)
+		}
+		for i := p.high; i < c; i++ { // amortised: once per counter
+			p.clear(i)
+		}
+		p.set(c)
+		p.high = c + 1
+	case c >= p.low || p.high-c <= historyBits:
+		p.set(c)
+	}
+	if c < p.low && p.high-c <= historyBits {
+		return true // a provisional pair that began in mid-stream
+	}
+	for p.low < p.high && p.has(p.low) {
+		p.low++
+	}
+	return true
+}
+
+// slide moves the window's low end up so that c fits.
+func (p *received) slide(c uint64) {
+	low := c - historyMask
+	if low > p.high {
+		// All of the window is new: forget what was.
+		p.bitmap = [historyBits / 64]uint64{}
+		p.high = low
+	}
+	p.low = max(p.low, low)
+}
+
+func (p *received) set(c uint64)      { p.bitmap[c&historyMask/64] |= 1 << (c % 64) }
+func (p *received) clear(c uint64)    { p.bitmap[c&historyMask/64] &^= 1 << (c % 64) }
+func (p *received) has(c uint64) bool { return p.bitmap[c&historyMask/64]&(1<<(c%64)) != 0 }
+
+// Pending is the number of data messages since the last Report and the time
+// when the first of them arrived.
+func (r *Receiver) Pending() (packets int, since time.Duration) { return r.news, r.since }
+
+// Report fills f with what arrived so far and begins a new reporting period.
+// The slices in f are the Receiver's, valid until the next Report.
+func (r *Receiver) Report(now time.Duration, f *wire.Feedback) {
+	r.news = 0
+	r.reports, r.keys = r.reports[:0], r.keys[:0]
+	r.ranges, r.starts = r.ranges[:0], r.starts[:0]
+	for id := range r.paths {
+		a := &r.paths[id]
+		if a.repeats == 0 {
+			continue
+		}
+		a.repeats--
+		r.reports = append(r.reports, wire.PathReport{
+			Path: uint8(id), Index: a.index, Last: a.last,
+			Arrived: wire.ClockOf(a.at), Packets: a.packets, Bytes: a.bytes,
+		})
+	}
+	for i := range r.pairs {
+		p := &r.pairs[i]
+		if !p.used || p.high == p.low && p.high == 0 {
+			continue
+		}
+		r.starts = append(r.starts, len(r.ranges))
+		r.ranges = p.appendRanges(r.ranges)
+		r.keys = append(r.keys, wire.KeyPairReport{
+			Index: p.index, Span: wire.Range{From: p.from(), To: p.high},
+		})
+	}
+	// The ranges have stopped moving: hand out their parts.
+	for i := range r.keys {
+		end := len(r.ranges)
+		if i+1 < len(r.starts) {
+			end = r.starts[i+1]
+		}
+		r.keys[i].Received = r.ranges[r.starts[i]:end]
+	}
+	f.Sent, f.Paths, f.KeyPairs = wire.ClockOf(now), r.reports, r.keys
+}
+
+// from is where a report's span begins: some way below the lowest missing
+// counter, so that what an earlier, lost feedback would have said is said
+// again.
+func (p *received) from() uint64 {
+	back := min(p.low, historyBits/8)
+	if p.high > historyBits {
+		back = min(back, p.low-min(p.low, p.high-historyBits))
+	}
+	return p.low - back
+}
+
+func (p *received) appendRanges(out []wire.Range) []wire.Range {
+	for c := p.from(); c < p.high; {
+		if !p.has(c) {
+			c = p.next(c, false)
+			continue
+		}
+		end := p.next(c, true)
+		out = append(out, wire.Range{From: c, To: end})
+		c = end
+	}
+	return out
+}
+
+// next is the first counter at or after c whose bit differs from is, at most
+// high. It looks at a word at a time.
+func (p *received) next(c uint64, is bool) uint64 {
+	for c < p.high {
+		w := p.bitmap[c&historyMask/64] >> (c % 64)
+		if is {
+			w = ^w
+		}
+		if n := uint64(bits.TrailingZeros64(w)); n < 64-c%64 {
+			return min(c+n, p.high)
+		}
+		c += 64 - c%64
+	}
+	return p.high
+}
+
+// Hole reports whether something is missing below what came.
+func (r *Receiver) Hole() bool {
+	for i := range r.pairs {
+		if p := &r.pairs[i]; p.used && p.low < p.high {
+			return true
+		}
+	}
+	return false
+}

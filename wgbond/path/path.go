@@ -1,0 +1,247 @@
+// Package path knows one path: whether it works, and how long it takes.
+//
+// A path's life, as the sender of one direction sees it:
+//
+//	            confirmed                silent for SuspectAfter
+//	Probing ────────────────▶ Active ────────────────────────────▶ Suspect
+//	                            ▲                                   │   │
+//	                            └───────────── confirmed ───────────┘   │ silent for
+//	                            └───────────── confirmed ─── Dead ◀─────┘ DeadAfter
+//
+// "Confirmed" means that the peer reported something we sent on this path:
+// a ping answered, a data message in its feedback. "Silent" means that
+// something sent on the path waits for such a report. Every state is probed
+// with pings; a path that is not Active carries no data, but it is never given
+// up.
+package path
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+const (
+	// minWindow is how long a minimum of RTT or one-way delay stands.
+	minWindow = 10 * time.Second
+
+	// A path is suspect when nothing came back for
+	// SRTT + 4·RTTVar + 2·feedback + suspectSlack, at least suspectMin.
+	suspectSlack = 50 * time.Millisecond
+	suspectMin   = 120 * time.Millisecond
+	// deadAfter is how long a suspect path is probed fast.
+	deadAfter = 3 * time.Second
+
+	pingBusy    = 500 * time.Millisecond // the session carries data
+	pingIdle    = 20 * time.Second       // keeps NAT mappings, which RFC 4787 lets expire after 2 min
+	pingSuspect = 100 * time.Millisecond
+	pingDead    = time.Second
+)
+
+// Path is one path's state and estimates. Use New.
+type Path struct {
+	state   schedulers.PathState
+	since   time.Duration // of state
+	heard   time.Duration // something came in by this path; never: < 0
+	waiting time.Duration // send time of the oldest unreported thing; < 0: none
+
+	rtt, rttVar time.Duration // smoothed; 0: unknown
+	minRTT      minimum
+	owd         time.Duration // smoothed; relative
+	minOWD      minimum
+	measured    bool
+
+	nextPing time.Duration
+	pingID   uint32
+}
+
+// New makes a path that is yet to be shown to work. It is due for a ping.
+func New(now time.Duration) *Path {
+	return &Path{state: schedulers.Probing, since: now, heard: -1, waiting: -1, nextPing: now}
+}
+
+// State is the path's state.
+func (p *Path) State() schedulers.PathState { return p.state }
+
+// RTT is the smoothed round-trip time and its mean deviation; 0 if unknown.
+func (p *Path) RTT() (smoothed, deviation time.Duration) { return p.rtt, p.rttVar }
+
+// MinRTT is the lowest round-trip time of the last ten seconds and the time
+// since it was met; 0 if unknown.
+func (p *Path) MinRTT(now time.Duration) (rtt, age time.Duration) {
+	return p.minRTT.value, now - p.minRTT.at
+}
+
+// OWD is the smoothed and the lowest one-way delay, relative to an offset
+// that all of a session's paths share; false if unknown.
+func (p *Path) OWD() (smoothed, lowest time.Duration, ok bool) {
+	return p.owd, p.minOWD.value, p.measured
+}
+
+// Heard accounts for a datagram that came in by the path.
+func (p *Path) Heard(now time.Duration) { p.heard = now }
+
+// LastHeard is the time since something came in by the path; false if never.
+func (p *Path) LastHeard(now time.Duration) (time.Duration, bool) {
+	return now - p.heard, p.heard >= 0
+}
+
+// Sent accounts for something that will be reported if it arrives.
+func (p *Path) Sent(now time.Duration) {
+	if p.waiting < 0 {
+		p.waiting = now
+	}
+}
+
+// Measured takes in one measurement: something sent at sent arrived at arrived
+// (the peer's clock), and the report, which left at reported (the peer's
+// clock), is here now.
+func (p *Path) Measured(now, sent time.Duration, arrived, reported wire.Clock) {
+	rtt := now - sent - time.Duration(reported-arrived)*time.Microsecond
+	if rtt <= 0 {
+		return // a peer that lies about its clock, or our own rounding
+	}
+	if p.rtt == 0 {
+		p.rtt, p.rttVar = rtt, rtt/2
+	} else { // RFC 6298, 2.3
+		p.rttVar += ((p.rtt - rtt).Abs() - p.rttVar) / 4
+		p.rtt += (rtt - p.rtt) / 8
+	}
+	p.minRTT.offer(now, rtt)
+
+	owd := time.Duration(arrived)*time.Microsecond - sent
+	if !p.measured {
+		p.measured, p.owd = true, owd
+	} else {
+		p.owd += (owd - p.owd) / 4
+	}
+	p.minOWD.offer(now, owd)
+}
+
+// Expect is the peer's clock at which something sent now would arrive over
+// the empty path; 0 if unknown.
+func (p *Path) Expect(now time.Duration) wire.Clock {
+	if !p.measured {
+		return 0
+	}
+	return wire.ClockOf(now + p.minOWD.value)
+}
+
+// Confirmed accounts for a report that something sent on the path arrived;
+// oldest is the send time of the oldest packet still unreported, < 0 if none.
+// It returns true if the path has come (back) to life by it.
+func (p *Path) Confirmed(now, oldest time.Duration) bool {
+	p.waiting = -1
+	if oldest >= 0 {
+		p.waiting = now // progress restarts the wait
+	}
+	if p.state == schedulers.Active {
+		return false
+	}
+	p.enter(now, schedulers.Active)
+	p.nextPing = now + pingBusy
+	return true
+}
+
+// Down makes the path suspect at once: its socket said so.
+func (p *Path) Down(now time.Duration) bool {
+	if p.state != schedulers.Active {
+		return false
+	}
+	p.suspect(now)
+	return true
+}
+
+func (p *Path) suspect(now time.Duration) {
+	p.enter(now, schedulers.Suspect)
+	p.nextPing = now
+}
+
+func (p *Path) enter(now time.Duration, s schedulers.PathState) { p.state, p.since = s, now }
+
+// SuspectAfter is how long the path may be silent; feedback is the peer's
+// usual time between two feedbacks.
+func (p *Path) SuspectAfter(feedback time.Duration) time.Duration {
+	return max(p.rtt+4*p.rttVar+2*feedback+suspectSlack, suspectMin)
+}
+
+// Check does what is due by now and returns true if the path has just become
+// suspect. busy: the session carries data.
+func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
+	switch p.state {
+	case schedulers.Active:
+		if p.waiting >= 0 && now-p.waiting >= p.SuspectAfter(feedback) {
+			p.suspect(now)
+			return true
+		}
+	case schedulers.Suspect:
+		if now-p.since >= deadAfter {
+			p.enter(now, schedulers.Dead)
+		}
+	}
+	return false
+}
+
+// NextCheck is when Check may have something to do; ok is false if never.
+func (p *Path) NextCheck(feedback time.Duration) (at time.Duration, ok bool) {
+	switch {
+	case p.state == schedulers.Active && p.waiting >= 0:
+		return p.waiting + p.SuspectAfter(feedback), true
+	case p.state == schedulers.Suspect:
+		return p.since + deadAfter, true
+	}
+	return 0, false
+}
+
+// NextPing is when the next ping is due.
+func (p *Path) NextPing() time.Duration { return p.nextPing }
+
+// Hasten brings the next ping forward to at.
+func (p *Path) Hasten(at time.Duration) { p.nextPing = min(p.nextPing, at) }
+
+// Ping takes the ping that is due: its id. busy: the session carries data.
+func (p *Path) Ping(now time.Duration, busy bool) (id uint32) {
+	switch p.state {
+	case schedulers.Probing, schedulers.Suspect:
+		p.nextPing = now + pingSuspect
+	case schedulers.Dead:
+		p.nextPing = now + pingDead
+	default:
+		p.nextPing = now + pingIdle
+		if busy {
+			p.nextPing = now + pingBusy
+		}
+	}
+	p.Sent(now)
+	p.pingID++
+	return p.pingID
+}
+
+// minimum is the lowest value of the last minWindow.
+//
+// It keeps the current minimum and the lowest value since half a window ago,
+// which takes over when the minimum has aged out.
+type minimum struct {
+	value, at time.Duration
+	next      time.Duration // lowest since nextFrom
+	nextAt    time.Duration
+	nextFrom  time.Duration
+	set       bool
+}
+
+func (m *minimum) offer(now, v time.Duration) {
+	if !m.set || v <= m.value {
+		*m = minimum{value: v, at: now, next: v, nextAt: now, nextFrom: now, set: true}
+		return
+	}
+	if v <= m.next || now-m.nextFrom > minWindow/2 {
+		m.next, m.nextAt, m.nextFrom = v, now, now
+	}
+	if now-m.at > minWindow+time.Second {
+		// ProbeRTT (rate) refreshes the minimum at ten seconds of age; the
+		// second more is its chance to do so.
+		m.value, m.at = m.next, m.nextAt
+		m.next, m.nextAt, m.nextFrom = v, now, now
+	}
+}

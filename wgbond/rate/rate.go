@@ -1,0 +1,428 @@
+// Package rate decides how fast one path may send.
+//
+// The controller is a BBR of the delay-capped kind: it estimates the path's
+// delivery rate from the peer's feedback, paces a little around it, and bounds
+// what is in flight so that the queue it keeps standing in the network stays
+// within a bound of its own:
+//
+//	window = rate × (min RTT + feedback interval + queue bound) + 2 packets
+//
+// Keeping every path's queue short is what makes the bond's own send queue the
+// one real queue, where CoDel watches it.
+//
+//	        full pipe, delay or loss            in flight ≤ BDP
+//	Startup ───────────────────────▶ Drain ─────────────────────▶ Cruise ◀──┐
+//	  ▲                                                             │       │
+//	  └── Restart (path came back)                  min RTT is old  ▼       │
+//	                                                             ProbeRTT ──┘
+//
+// Rate samples come from the receiver's clock, so that feedback batching does
+// not distort them: the bytes that arrived between two of the receiver's
+// time-stamps. All sizes are whole IP packets, bytes; rates bytes per second.
+//
+// Sources: N. Cardwell et al., draft-ietf-ccwg-bbr (delivery-rate sampling,
+// the gains, the filter lengths); the delay cap, the delay exit of Startup and
+// the loss bound come from our own simulations (docs/decisions).
+package rate
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+const (
+	startupGain = 2.885 // 2/ln 2: doubles the rate each round
+	drainGain   = 1 / startupGain
+
+	filterRounds  = 10                     // of the delivery-rate maximum
+	fullPipeGain  = 1.25                   // growth that a round must show to stay in Startup
+	fullPipeWait  = 3                      // rounds without it
+	probeRTTAfter = 10 * time.Second       // age of the minimum that asks for ProbeRTT
+	probeRTTFor   = 200 * time.Millisecond // length of ProbeRTT
+
+	lossBound = 0.02 // per round; above it the window shrinks
+	lossCut   = 0.85
+	lossRaise = 1.05
+
+	minPackets   = 4    // in flight, always allowed
+	firstPackets = 32   // in flight, allowed until the pipe was full once
+	packetSize   = 1500 // bytes; the unit of the two above
+	burstTime    = time.Millisecond
+	burstMin     = 2 * packetSize // a pacing burst is never smaller
+)
+
+// cycle holds the pacing gains of Cruise, each for one min RTT.
+var cycle = [...]float64{1.25, 0.75, 1, 1, 1, 1, 1, 1}
+
+type mode uint8
+
+const (
+	startup mode = iota
+	drain
+	cruise
+	probeRTT
+)
+
+func (m mode) String() string {
+	return [...]string{"startup", "drain", "cruise", "probe-rtt"}[m]
+}
+
+// Params are a controller's settings.
+type Params struct {
+	// QueueBound is the standing queue the controller may keep in the network.
+	QueueBound time.Duration
+	// Feedback is the peer's usual time between two feedbacks.
+	Feedback time.Duration
+	// MaxRate is the user's limit, bytes per second; 0: none.
+	MaxRate float64
+}
+
+// Stamp is what the controller wants to know again when a packet is reported
+// delivered. It travels with the packet's record.
+type Stamp struct {
+	delivered   uint64        // bytes delivered when the packet was sent
+	deliveredAt wire.Clock    // receiver's clock at that delivery
+	firstSent   time.Duration // when the packet delivered then had been sent
+	sent        time.Duration
+	appLimited  bool
+}
+
+// Controller is one path's rate control. The zero value is not ready; use New.
+type Controller struct {
+	p    Params
+	mode mode
+
+	// The path's delivery so far, as of the newest report.
+	delivered   uint64
+	deliveredAt wire.Clock
+	firstSent   time.Duration
+
+	// appLimitedUntil is the delivered count up to which packets were sent
+	// with less than the path could carry.
+	appLimitedUntil uint64
+
+	filter maxFilter
+	minRTT time.Duration
+
+	round         uint64
+	roundEnd      uint64 // delivered count that ends the round
+	roundMinRTT   time.Duration
+	roundBytes    uint64 // delivered in this round
+	roundLost     uint64
+	fullRate      float64
+	fullRounds    int
+	cycleIndex    int
+	cycleStart    time.Duration
+	probeRTTUntil time.Duration
+	inFlightHi    float64 // loss bound on the window, bytes; 0: none
+
+	tokens   float64 // pacer, bytes; may be negative
+	tokensAt time.Duration
+}
+
+// New makes a controller for a path of which nothing is known.
+func New(now time.Duration, p Params) *Controller {
+	return &Controller{p: p, tokensAt: now, tokens: burstMin}
+}
+
+// Restart forgets the pipe's size but not its round-trip time: the path came
+// back from an outage, and may have changed.
+func (c *Controller) Restart(now time.Duration) {
+	*c = Controller{
+		p: c.p, minRTT: c.minRTT,
+		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
+		roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
+	}
+}
+
+// Sent accounts for a packet of size bytes that goes out now while inFlight
+// bytes are unacknowledged. expect is the receiver's clock at which the packet
+// would arrive over an empty path, 0 if unknown.
+func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clock) Stamp {
+	c.refill(now)
+	c.tokens -= float64(size)
+	if inFlight == 0 {
+		// A new flight: time that passed in idleness is no one's rate.
+		c.firstSent = now
+		c.deliveredAt = expect
+	}
+	return Stamp{
+		delivered: c.delivered, deliveredAt: c.deliveredAt,
+		firstSent: c.firstSent, sent: now,
+		appLimited: c.appLimitedUntil > 0,
+	}
+}
+
+// Delivery is what a feedback says of the path.
+type Delivery struct {
+	Stamp   Stamp         // of the newest packet reported on this path
+	Bytes   uint64        // delivered on the path in all, with that packet
+	Arrived wire.Clock    // receiver's clock when it arrived
+	RTT     time.Duration // its round-trip time without the feedback's wait; 0: not measured
+	MinRTT  time.Duration // the path's
+	// MinRTTAge is the time since MinRTT was last met.
+	MinRTTAge time.Duration
+	InFlight  int // bytes unacknowledged after this feedback
+	// MayProbeRTT: no other path of the session probes its RTT now.
+	MayProbeRTT bool
+}
+
+// Delivered takes in a feedback with news of the path.
+func (c *Controller) Delivered(now time.Duration, d Delivery) {
+	c.minRTT = d.MinRTT
+	if d.RTT > 0 && (c.roundMinRTT == 0 || d.RTT < c.roundMinRTT) {
+		c.roundMinRTT = d.RTT
+	}
+	c.roundBytes += d.Bytes - c.delivered
+	c.sample(d)
+	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
+	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
+		c.appLimitedUntil = 0
+	}
+	if d.Stamp.delivered >= c.roundEnd {
+		c.endRound(d)
+	}
+	c.step(now, d)
+}
+
+// sample derives a delivery rate and offers it to the filter.
+func (c *Controller) sample(d Delivery) {
+	s := d.Stamp
+	if s.deliveredAt == 0 || d.Arrived <= s.deliveredAt || d.Bytes <= s.delivered {
+		return
+	}
+	elapsed := time.Duration(d.Arrived-s.deliveredAt) * time.Microsecond
+	elapsed = max(elapsed, s.sent-s.firstSent)
+	if elapsed < d.MinRTT {
+		return // too short to tell a rate from a burst
+	}
+	r := float64(d.Bytes-s.delivered) / elapsed.Seconds()
+	if !s.appLimited || r > c.filter.max() {
+		c.filter.offer(c.round, r)
+	}
+}
+
+func (c *Controller) endRound(d Delivery) {
+	loss := 0.0
+	if total := c.roundLost + c.roundBytes; total > 0 {
+		loss = float64(c.roundLost) / float64(total)
+	}
+	c.boundLoss(loss)
+	if c.mode == startup {
+		c.checkFull(loss, d.Stamp.appLimited)
+	}
+	c.round++
+	c.roundEnd = c.delivered + uint64(d.InFlight)
+	c.roundMinRTT, c.roundBytes, c.roundLost = 0, 0, 0
+}
+
+// checkFull ends Startup: growth has stopped, or a queue or loss shows that
+// the pipe is full.
+func (c *Controller) checkFull(loss float64, appLimited bool) {
+	r := c.filter.max()
+	if r == 0 {
+		return
+	}
+	if r > c.fullRate*fullPipeGain {
+		c.fullRate, c.fullRounds = r, 0
+	} else if !appLimited {
+		c.fullRounds++
+	}
+	delayed := c.roundMinRTT > c.minRTT+max(10*time.Millisecond, c.minRTT/4)
+	if c.fullRounds >= fullPipeWait || delayed || loss > lossBound {
+		c.mode = drain
+	}
+}
+
+// boundLoss keeps the window under what a shallow buffer can take.
+func (c *Controller) boundLoss(loss float64) {
+	switch {
+	case loss > lossBound:
+		w := float64(c.delayWindow())
+		if c.inFlightHi > 0 {
+			w = min(w, c.inFlightHi)
+		}
+		c.inFlightHi = max(w*lossCut, 0.5*c.bdp(), minPackets*packetSize)
+	case c.inFlightHi > 0:
+		c.inFlightHi *= lossRaise
+		if c.inFlightHi > 2*float64(c.delayWindow()) {
+			c.inFlightHi = 0
+		}
+	}
+}
+
+func (c *Controller) step(now time.Duration, d Delivery) {
+	switch c.mode {
+	case drain:
+		if float64(d.InFlight) <= c.bdp()+c.feedbackBytes() {
+			c.enterCruise(now)
+		}
+	case cruise:
+		c.stepCycle(now, d.InFlight)
+		if d.MinRTTAge > probeRTTAfter && d.MayProbeRTT {
+			c.mode = probeRTT
+			c.probeRTTUntil = now + max(probeRTTFor, c.minRTT)
+		}
+	case probeRTT:
+		if now >= c.probeRTTUntil {
+			c.enterCruise(now)
+		}
+	}
+}
+
+// enterCruise begins level: the pipe is just full, or just drained.
+func (c *Controller) enterCruise(now time.Duration) {
+	c.mode, c.cycleIndex, c.cycleStart = cruise, 2, now
+}
+
+func (c *Controller) stepCycle(now time.Duration, inFlight int) {
+	over := now-c.cycleStart > c.minRTT
+	switch cycle[c.cycleIndex] {
+	case 0.75:
+		over = over || float64(inFlight) <= c.bdp()
+	case 1.25:
+		// Long enough that the extra packets were answered.
+		over = over && now-c.cycleStart > c.minRTT+c.p.Feedback
+	}
+	if over {
+		c.cycleIndex = (c.cycleIndex + 1) % len(cycle)
+		c.cycleStart = now
+	}
+}
+
+// Lost accounts for bytes that were declared lost on the path.
+func (c *Controller) Lost(bytes int) { c.roundLost += uint64(bytes) }
+
+// AppLimited tells that the path could send now and nothing waits for it.
+func (c *Controller) AppLimited(inFlight int) {
+	c.appLimitedUntil = max(c.delivered+uint64(inFlight), 1)
+}
+
+// ProbingRTT reports whether the path is in ProbeRTT.
+func (c *Controller) ProbingRTT() bool { return c.mode == probeRTT }
+
+// Rate is the estimated delivery rate, bytes per second; 0 while unknown.
+func (c *Controller) Rate() float64 { return c.limit(c.filter.max()) }
+
+// limit applies the user's limit to a rate.
+func (c *Controller) limit(r float64) float64 {
+	if c.p.MaxRate > 0 {
+		return min(r, c.p.MaxRate)
+	}
+	return r
+}
+
+// Mode names the controller's state, for people.
+func (c *Controller) Mode() string { return c.mode.String() }
+
+func (c *Controller) bdp() float64 { return c.Rate() * c.minRTT.Seconds() }
+
+func (c *Controller) feedbackBytes() float64 { return c.Rate() * c.p.Feedback.Seconds() }
+
+// delayWindow bounds what is in flight by the queue it would keep standing.
+func (c *Controller) delayWindow() int {
+	w := c.Rate()*(c.minRTT+c.p.Feedback+c.p.QueueBound).Seconds() + 2*packetSize
+	w = min(w, 2*c.bdp()+c.feedbackBytes()+2*packetSize)
+	return int(max(w, minPackets*packetSize))
+}
+
+// Window is the number of bytes that may be in flight.
+func (c *Controller) Window() int {
+	switch c.mode {
+	case startup:
+		return int(max(startupGain*c.bdp()+c.feedbackBytes(), firstPackets*packetSize))
+	case probeRTT:
+		return int(max(c.bdp()/2, minPackets*packetSize))
+	}
+	w := c.delayWindow()
+	if c.inFlightHi > 0 {
+		w = min(w, int(c.inFlightHi))
+	}
+	return w
+}
+
+// PacingRate is how fast packets may leave, bytes per second; 0: unpaced.
+func (c *Controller) PacingRate() float64 {
+	r := c.filter.max()
+	switch c.mode {
+	case startup:
+		if c.minRTT == 0 {
+			return c.p.MaxRate
+		}
+		// The inner flow's own slow start must not meet a slower one of ours.
+		r = max(r*startupGain, firstPackets*packetSize/c.minRTT.Seconds())
+	case drain:
+		r *= drainGain
+	case cruise:
+		r *= cycle[c.cycleIndex]
+	}
+	return c.limit(r)
+}
+
+func (c *Controller) refill(now time.Duration) {
+	r := c.PacingRate()
+	burst := max(burstMin, r*burstTime.Seconds())
+	if r == 0 {
+		c.tokens = burst
+	} else {
+		c.tokens = min(burst, c.tokens+r*(now-c.tokensAt).Seconds())
+	}
+	c.tokensAt = now
+}
+
+// MaySend reports whether a packet may leave now with inFlight bytes
+// unacknowledged. A packet may overdraw the pacer's bucket; the next waits.
+func (c *Controller) MaySend(now time.Duration, inFlight int) bool {
+	if inFlight >= c.Window() {
+		return false
+	}
+	c.refill(now)
+	return c.tokens > 0
+}
+
+// NextSend is when the pacer will let the next packet go, not before now. It
+// does not look at the window, which only feedback opens.
+func (c *Controller) NextSend(now time.Duration) time.Duration {
+	c.refill(now)
+	if c.tokens > 0 {
+		return now
+	}
+	wait := time.Duration((1 - c.tokens) / c.PacingRate() * float64(time.Second))
+	return now + max(wait, time.Microsecond)
+}
+
+// maxFilter is the maximum over the last filterRounds rounds: a deque of
+// falling values, each with the round it came in.
+type maxFilter struct {
+	v [filterRounds + 1]struct {
+		round uint64
+		rate  float64
+	}
+	n int
+}
+
+func (f *maxFilter) max() float64 {
+	if f.n == 0 {
+		return 0
+	}
+	return f.v[0].rate
+}
+
+func (f *maxFilter) offer(round uint64, r float64) {
+	for f.n > 0 && f.v[f.n-1].rate <= r {
+		f.n--
+	}
+	old := 0
+	for old < f.n && round-f.v[old].round >= filterRounds {
+		old++
+	}
+	if old > 0 {
+		f.n = copy(f.v[:], f.v[old:f.n])
+	}
+	if f.n > 0 && f.v[f.n-1].round == round {
+		return // a larger sample of the same round stands
+	}
+	f.v[f.n].round, f.v[f.n].rate = round, r
+	f.n++
+}
