@@ -87,6 +87,7 @@ type Decoder struct {
 		tune           Tune
 		feedback       Feedback
 		close          Close
+		hello          Hello
 	}
 	ranges []Range
 }
@@ -211,6 +212,10 @@ func (d *Decoder) decode(t frameType, b *body) Frame {
 	case typeClose:
 		f := &d.frames.close
 		f.Reason = CloseReason(b.u8())
+		return f
+	case typeHello:
+		f := &d.frames.hello
+		f.Instance = b.u64()
 		return f
 	}
 	return nil

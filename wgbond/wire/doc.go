@@ -70,6 +70,7 @@
 //	12 Tune            hold u32 µs | deadline u32 µs | live u32
 //	13 Feedback        see below
 //	14 Close           reason u8
+//	15 Hello           instance u64
 //
 // Types 32 to 47 are the lease protocol's, in 0xB1 messages only: see package
 // relayd/lease.

@@ -25,6 +25,7 @@ const (
 	typeTune
 	typeFeedback
 	typeClose
+	typeHello
 )
 
 var frameNames = [...]string{
@@ -32,6 +33,7 @@ var frameNames = [...]string{
 	typeAttached: "Attached", typeDetach: "Detach", typePing: "Ping", typePong: "Pong",
 	typeKeyPair: "KeyPair", typeKeyPairEnd: "KeyPairEnd", typeMarker: "Marker",
 	typeVoid: "Void", typeTune: "Tune", typeFeedback: "Feedback", typeClose: "Close",
+	typeHello: "Hello",
 }
 
 // FrameHeaderSize is the size of a frame's type and length, bytes.
@@ -120,6 +122,9 @@ func AppendFrame(dst []byte, f Frame) []byte {
 	case *Close:
 		t = typeClose
 		dst = append(dst, byte(f.Reason))
+	case *Hello:
+		t = typeHello
+		dst = le.AppendUint64(dst, f.Instance)
 	}
 	return finishFrame(dst, start, t)
 }

@@ -159,6 +159,11 @@ type KeyPairReport struct {
 	Received []Range
 }
 
+// Hello says which instance of its program the sender is: a number drawn when
+// it began. When it changes, the peer has forgotten all it knew: its clock,
+// what arrived, which paths are attached.
+type Hello struct{ Instance uint64 }
+
 // Close ends the session.
 type Close struct{ Reason CloseReason }
 
@@ -187,3 +192,4 @@ func (*Void) frame()           {}
 func (*Tune) frame()           {}
 func (*Feedback) frame()       {}
 func (*Close) frame()          {}
+func (*Hello) frame()          {}

@@ -46,6 +46,7 @@ var golden = []struct {
 	{"Tune", &Tune{Hold: 40 * time.Millisecond, Deadline: time.Second, Live: 0b101},
 		"0c 0c00 | 409c0000 40420f00 05000000"},
 	{"Close", &Close{Reason: CloseReplaced}, "0e 0100 | 01"},
+	{"Hello", &Hello{Instance: 0x0102030405060708}, "0f 0800 | 0807060504030201"},
 	{"empty Feedback", &Feedback{Sent: 1_000_000}, "0d 0a00 | 40420f0000000000 00 00"},
 	{"Feedback as drawn in the package doc", &Feedback{
 		Sent: 1_000_000,
@@ -138,6 +139,9 @@ func clone(f Frame) Frame {
 		c := *f
 		return &c
 	case *Close:
+		c := *f
+		return &c
+	case *Hello:
 		c := *f
 		return &c
 	case *Feedback:
