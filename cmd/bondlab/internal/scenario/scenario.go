@@ -1,0 +1,404 @@
+// Package scenario reads the laboratory's scenario files.
+//
+// A scenario is a TOML file: the borrower's links and its neighbours', what
+// is downloaded over them, and what happens meanwhile. A complete one:
+//
+//	about = "The original experiment"
+//
+//	[[link]]                     # a WWAN of the borrower
+//	name = "own"
+//	down = { rate = "3.6Mbit", delay = "30ms", queue = "150ms" }
+//	up   = { rate = "1.4Mbit", delay = "30ms", queue = "150ms" }
+//
+//	[[link]]
+//	name = "neighbour"
+//	via  = "r"                   # a WWAN of neighbour r, who lends it through relayd
+//	down = { rate = "3.6Mbit", delay = "30ms", queue = "150ms", loss = "0.1%" }
+//	up   = { rate = "1.4Mbit", delay = "30ms", queue = "150ms" }
+//
+//	[workload]
+//	download = "3MB"             # or bulk = "20s"
+//	ping = "50ms"
+//
+//	[[event]]                    # in bonded runs only; times from the start of the workload
+//	what = "outage"
+//	link = "own"
+//	at = "3s"
+//	for = "10s"
+//
+// Rates are of whole IP packets, as sim.LinkConfig has them; down is towards
+// the borrower.
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/wg-bond/wg-bond/wgbond/sim"
+)
+
+// Scenario is one scenario file.
+type Scenario struct {
+	Name     string   `toml:"-"` // the file's, without .toml
+	About    string   `toml:"about"`
+	Links    []Link   `toml:"link"`
+	Workload Workload `toml:"workload"`
+	Events   []Event  `toml:"event"`
+}
+
+// Link is one WWAN: the borrower's own, or that of the neighbour Via.
+type Link struct {
+	Name string    `toml:"name"`
+	Via  string    `toml:"via"`
+	Down Direction `toml:"down"`
+	Up   Direction `toml:"up"`
+}
+
+// Direction is one direction of a link; see sim.LinkConfig.
+type Direction struct {
+	Rate   Rate     `toml:"rate"`  // one of Rate, Trace and Cell
+	Trace  string   `toml:"trace"` // a mahimahi file, relative to the scenario's
+	Cell   *Cell    `toml:"cell"`  // a generated trace
+	Delay  Duration `toml:"delay"`
+	Jitter Duration `toml:"jitter"`
+	Loss   Ratio    `toml:"loss"`
+	Burst  *Burst   `toml:"burst"`
+	Queue  Queue    `toml:"queue"`
+	Seed   uint64   `toml:"seed"`
+
+	Changes []Change `toml:"change"`
+	Outages []Outage `toml:"outage"`
+
+	trace *sim.Trace
+}
+
+// Burst is burst loss: now and then, for about Length packets, the share
+// Loss of them is lost. Every is the mean number of packets between bursts.
+type Burst struct {
+	Every  float64 `toml:"every"`
+	Length float64 `toml:"length"`
+	Loss   Ratio   `toml:"loss"`
+}
+
+// Change is a timed change of a direction.
+type Change struct {
+	At     Duration  `toml:"at"`
+	Rate   *Rate     `toml:"rate"`
+	Delay  *Duration `toml:"delay"`
+	Jitter *Duration `toml:"jitter"`
+	Loss   *Ratio    `toml:"loss"`
+}
+
+// Outage is a time in which a direction carries nothing. It is the link's
+// nature: baselines have it too.
+type Outage struct {
+	At  Duration `toml:"at"`
+	For Duration `toml:"for"`
+}
+
+// Workload is what runs over the links.
+type Workload struct {
+	Download Size     `toml:"download"` // a file of so many bytes; or
+	Bulk     Duration `toml:"bulk"`     // an endless one for so long,
+	Skip     Duration `toml:"skip"`     // measured without its beginning
+	Ping     Duration `toml:"ping"`     // interval of pings through the tunnel; 0: none
+	Fetch    Size     `toml:"fetch"`    // a small file, fetched every second over a new connection
+
+	// Congestion lists the web host's TCP congestion controls; each is a
+	// series of its own. Empty: cubic.
+	Congestion []string `toml:"congestion"`
+
+	// Baseline is the client of single-path baselines: "bond" (wg-bond with
+	// one path; the default) or "stock" (wireguard-go).
+	Baseline string `toml:"baseline"`
+	// CleanBaseline has the baselines run without random and burst loss.
+	CleanBaseline bool `toml:"clean-baseline"`
+	// Runs is how often everything is measured unless the user says otherwise.
+	Runs int `toml:"runs"`
+}
+
+// Event is something that happens during bonded runs.
+type Event struct {
+	What string   `toml:"what"` // one of the Event constants
+	Link string   `toml:"link"` // for an outage
+	Host string   `toml:"host"` // for EventRestart and EventStop of a relay: the neighbour
+	At   Duration `toml:"at"`
+	For  Duration `toml:"for"` // 0: to the end
+}
+
+// The events.
+const (
+	EventOutage       = "outage"        // the link carries nothing, both ways
+	EventRestartServe = "restart-serve" // the server's shim is killed and started again
+	EventStopRelay    = "stop-relay"    // a neighbour's relayd is killed
+)
+
+// Congestions returns the congestion controls to measure with.
+func (w *Workload) Congestions() []string {
+	if len(w.Congestion) == 0 {
+		return []string{"cubic"}
+	}
+	return w.Congestion
+}
+
+// Neighbours lists the hosts that lend links, in the order of the file.
+func (s *Scenario) Neighbours() []string {
+	var out []string
+	seen := map[string]bool{"": true}
+	for _, l := range s.Links {
+		if !seen[l.Via] {
+			seen[l.Via] = true
+			out = append(out, l.Via)
+		}
+	}
+	return out
+}
+
+// Config is the model of a direction. Clean leaves out random and burst
+// loss; outages are added to the link's own.
+func (d *Direction) Config(clean bool, outages ...sim.Outage) sim.LinkConfig {
+	c := sim.LinkConfig{
+		Rate: float64(d.Rate), Trace: d.trace, Delay: time.Duration(d.Delay), Jitter: time.Duration(d.Jitter),
+		Queue: d.Queue.bytes(d.meanRate()), Seed: d.Seed,
+	}
+	if !clean {
+		c.Loss = float64(d.Loss)
+		if b := d.Burst; b != nil {
+			c.Burst = &sim.GilbertElliott{ToBad: 1 / b.Every, ToGood: 1 / b.Length, LossBad: float64(b.Loss)}
+		}
+	}
+	for _, ch := range d.Changes {
+		sc := sim.Change{At: time.Duration(ch.At), Rate: (*float64)(ch.Rate), Delay: (*time.Duration)(ch.Delay), Jitter: (*time.Duration)(ch.Jitter)}
+		if !clean {
+			sc.Loss = (*float64)(ch.Loss)
+		}
+		c.Changes = append(c.Changes, sc)
+	}
+	for _, o := range d.Outages {
+		c.Outages = append(c.Outages, sim.Outage{From: time.Duration(o.At), To: end(o.At, o.For)})
+	}
+	c.Outages = append(c.Outages, outages...)
+	return c
+}
+
+// Outage is the time in which an outage event holds.
+func (e *Event) Outage() sim.Outage {
+	return sim.Outage{From: time.Duration(e.At), To: end(e.At, e.For)}
+}
+
+func end(at, duration Duration) time.Duration {
+	if duration == 0 {
+		return sim.Never
+	}
+	return time.Duration(at + duration)
+}
+
+func (d *Direction) meanRate() float64 {
+	switch {
+	case d.Cell != nil:
+		return float64(d.Cell.Mean)
+	case d.trace != nil:
+		return d.trace.Rate()
+	}
+	return float64(d.Rate)
+}
+
+// Find reads the scenario with this name from the library, or the file with
+// this path if the name holds a slash or ends in .toml.
+func Find(library fs.FS, name string) (*Scenario, error) {
+	if strings.Contains(name, "/") || strings.HasSuffix(name, ".toml") {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		return Parse(name, b, os.DirFS(filepath.Dir(name)))
+	}
+	b, err := fs.ReadFile(library, name+".toml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no scenario %q: there are %s, or give the path of a .toml file", name, strings.Join(Names(library), ", "))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Parse(name+".toml", b, library)
+}
+
+// Names lists the scenarios of a library.
+func Names(library fs.FS) []string {
+	files, _ := fs.Glob(library, "*.toml") // the pattern is well-formed
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(f, ".toml")
+	}
+	sort.Strings(files)
+	return files
+}
+
+// Parse reads a scenario. The file name is for error messages, which say
+// FILE:LINE: KEY: what was found and what would be right; traces are read
+// from dir.
+func Parse(file string, text []byte, dir fs.FS) (*Scenario, error) {
+	s := &Scenario{Name: strings.TrimSuffix(filepath.Base(file), ".toml")}
+	dec := toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields()
+	if err := dec.Decode(s); err != nil {
+		return nil, located(file, err)
+	}
+	where := index(text)
+	fail := func(key, format string, args ...any) error {
+		return fmt.Errorf("%s:%d: %s: %s", file, where.line(key), key, fmt.Sprintf(format, args...))
+	}
+	if err := s.check(fail); err != nil {
+		return nil, err
+	}
+	for i := range s.Links {
+		for _, d := range s.Links[i].directions(i) {
+			if err := d.load(dir); err != nil {
+				return nil, fail(d.key+".trace", "%v", err)
+			}
+			if _, err := sim.NewLink[int](d.Config(false)); err != nil {
+				return nil, fail(d.key, "%v", err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// located says where in the file a decoding error is.
+func located(file string, err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+		e := &strict.Errors[0]
+		line, _ := e.Position()
+		return fmt.Errorf("%s:%d: %s: no such key in a scenario", file, line, strings.Join(e.Key(), "."))
+	}
+	var e *toml.DecodeError
+	if errors.As(err, &e) {
+		line, _ := e.Position()
+		key := strings.Join(e.Key(), ".")
+		if key != "" {
+			key += ": "
+		}
+		return fmt.Errorf("%s:%d: %s%s", file, line, key, strings.TrimPrefix(e.Error(), "toml: "))
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+type keyed struct {
+	*Direction
+	key string
+}
+
+func (l *Link) directions(i int) []keyed {
+	return []keyed{{&l.Down, fmt.Sprintf("link[%d].down", i)}, {&l.Up, fmt.Sprintf("link[%d].up", i)}}
+}
+
+func (d *Direction) load(dir fs.FS) (err error) {
+	switch {
+	case d.Cell != nil:
+		d.trace, err = d.Cell.trace()
+	case d.Trace != "":
+		var f fs.File
+		if filepath.IsAbs(d.Trace) {
+			f, err = os.Open(d.Trace)
+		} else {
+			f, err = dir.Open(d.Trace)
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		d.trace, err = sim.ParseTrace(f)
+	}
+	return err
+}
+
+var hostName = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
+
+// check refuses what can be typed but not be meant.
+func (s *Scenario) check(fail func(key, format string, args ...any) error) error {
+	if len(s.Links) == 0 {
+		return fail("link", "none: a scenario needs at least one [[link]]")
+	}
+	links := map[string]bool{}
+	for i := range s.Links {
+		l := &s.Links[i]
+		key := fmt.Sprintf("link[%d]", i)
+		switch {
+		case !hostName.MatchString(l.Name):
+			return fail(key+".name", "%q: want up to 8 small letters and digits", l.Name)
+		case links[l.Name]:
+			return fail(key+".name", "%q: another link has this name", l.Name)
+		case l.Via != "" && !hostName.MatchString(l.Via):
+			return fail(key+".via", "%q: want a neighbour's name, up to 8 small letters and digits", l.Via)
+		case l.Via == "c" || l.Via == "s" || l.Via == "w" || l.Via == "i" || l.Via == "air":
+			return fail(key+".via", "%q: this is the laboratory's own host; name the neighbour otherwise", l.Via)
+		}
+		links[l.Name] = true
+		for _, d := range l.directions(i) {
+			if err := d.check(func(k, format string, args ...any) error { return fail(d.key+k, format, args...) }); err != nil {
+				return err
+			}
+		}
+	}
+	w := &s.Workload
+	switch {
+	case (w.Download == 0) == (w.Bulk == 0):
+		return fail("workload", "want one of download = \"3MB\" and bulk = \"20s\"")
+	case w.Bulk > 0 && w.Skip >= w.Bulk:
+		return fail("workload.skip", "%v of a bulk of %v: nothing is left to measure", time.Duration(w.Skip), time.Duration(w.Bulk))
+	case w.Download > 0 && w.Skip > 0:
+		return fail("workload.skip", "goes with bulk: a download is measured whole")
+	case w.Runs < 0:
+		return fail("workload.runs", "%d: want 1 or more", w.Runs)
+	case w.Baseline != "" && w.Baseline != "bond" && w.Baseline != "stock":
+		return fail("workload.baseline", "%q: want \"bond\" or \"stock\"", w.Baseline)
+	}
+	for i := range s.Events {
+		e := &s.Events[i]
+		key := fmt.Sprintf("event[%d]", i)
+		switch e.What {
+		case EventOutage:
+			if !links[e.Link] {
+				return fail(key+".link", "%q: no link has this name", e.Link)
+			}
+		case EventRestartServe:
+		case EventStopRelay:
+			known := false
+			for _, n := range s.Neighbours() {
+				known = known || n == e.Host
+			}
+			if !known {
+				return fail(key+".host", "%q: no link is via this neighbour", e.Host)
+			}
+		default:
+			return fail(key+".what", "%q: want %q, %q or %q", e.What, EventOutage, EventRestartServe, EventStopRelay)
+		}
+	}
+	return nil
+}
+
+func (d *Direction) check(fail func(key, format string, args ...any) error) error {
+	sources := 0
+	for _, set := range []bool{d.Rate != 0, d.Trace != "", d.Cell != nil} {
+		if set {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return fail("", "want one of rate, trace and cell")
+	}
+	if b := d.Burst; b != nil && (b.Every < 1 || b.Length < 1 || b.Loss == 0) {
+		return fail(".burst", "want every and length of 1 packet or more, and a loss")
+	}
+	if d.Cell != nil {
+		return d.Cell.check(func(k, format string, args ...any) error { return fail(".cell"+k, format, args...) })
+	}
+	return nil
+}
