@@ -66,7 +66,7 @@ type pipe struct {
 	epoch    time.Duration // monotonic time of the model's time zero
 	readable bool
 	lateness Lateness
-	blocked  uint64 // packets that the receiving device refused
+	blocked  uint64    // packets that the receiving device refused
 	past     sim.Stats // of the models before this one
 	tapIn    *Capture
 	tapOut   *Capture

@@ -31,6 +31,7 @@
 package scenario
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -246,11 +247,11 @@ func Names(library fs.FS) []string {
 // from dir.
 func Parse(file string, text []byte, dir fs.FS) (*Scenario, error) {
 	s := &Scenario{Name: strings.TrimSuffix(filepath.Base(file), ".toml")}
-	dec := toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields()
-	if err := dec.Decode(s); err != nil {
-		return nil, located(file, err)
-	}
 	where := index(text)
+	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	if err := dec.Decode(s); err != nil {
+		return nil, located(file, where, err)
+	}
 	fail := func(key, format string, args ...any) error {
 		return fmt.Errorf("%s:%d: %s: %s", file, where.line(key), key, fmt.Sprintf(format, args...))
 	}
@@ -271,17 +272,22 @@ func Parse(file string, text []byte, dir fs.FS) (*Scenario, error) {
 }
 
 // located says where in the file a decoding error is.
-func located(file string, err error) error {
+func located(file string, where lines, err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
-		e := &strict.Errors[0]
-		line, _ := e.Position()
-		return fmt.Errorf("%s:%d: %s: no such key in a scenario", file, line, strings.Join(e.Key(), "."))
+		line, column := strict.Errors[0].Position()
+		return fmt.Errorf("%s:%d: %s: no such key in a scenario", file, line, where.at(line, column))
+	}
+	var bad *valueError
+	if errors.As(err, &bad) {
+		// A number or boolean in place of a quantity; the decoder does not say where.
+		key := where.withValue(bad.found)
+		return fmt.Errorf("%s:%d: %s: %w", file, where.line(key), key, bad)
 	}
 	var e *toml.DecodeError
 	if errors.As(err, &e) {
-		line, _ := e.Position()
-		key := strings.Join(e.Key(), ".")
+		line, column := e.Position()
+		key := where.at(line, column)
 		if key != "" {
 			key += ": "
 		}

@@ -16,7 +16,7 @@ func (r *Rate) UnmarshalText(b []byte) error {
 	v, err := quantity(strings.TrimSuffix(string(b), "/s"), "a rate like \"3.6Mbit\" or \"800kbit\"",
 		unit{"Gbit", 1e9}, unit{"Mbit", 1e6}, unit{"kbit", 1e3}, unit{"bit", 1})
 	if err == nil && (v < 1 || v > 1e11) {
-		return fmt.Errorf("%q: want a rate from 1bit to 100Gbit", b)
+		return &valueError{string(b), "a rate from 1bit to 100Gbit"}
 	}
 	*r = Rate(v)
 	return err
@@ -29,7 +29,7 @@ type Duration time.Duration
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
 	if err != nil || v < 0 || v > 24*time.Hour {
-		return fmt.Errorf("%q: want a time like \"30ms\" or \"1.5s\", up to a day", b)
+		return &valueError{string(b), "a time like \"30ms\" or \"1.5s\", up to a day"}
 	}
 	*d = Duration(v)
 	return nil
@@ -42,7 +42,7 @@ type Ratio float64
 func (r *Ratio) UnmarshalText(b []byte) error {
 	v, err := quantity(string(b), "a share like \"0.1%\"", unit{"%", .01})
 	if err == nil && (v < 0 || v > 1) {
-		return fmt.Errorf("%q: want a share from 0%% to 100%%", b)
+		return &valueError{string(b), "a share from 0% to 100%"}
 	}
 	*r = Ratio(v)
 	return err
@@ -55,7 +55,7 @@ type Size int64
 func (s *Size) UnmarshalText(b []byte) error {
 	v, err := quantity(string(b), "a size like \"3MB\" or \"64KiB\"", sizes...)
 	if err == nil && (v < 1 || v > 1e12) {
-		return fmt.Errorf("%q: want a size from 1B to 1TB", b)
+		return &valueError{string(b), "a size from 1B to 1TB"}
 	}
 	*s = Size(v)
 	return err
@@ -76,7 +76,7 @@ func (q *Queue) UnmarshalText(b []byte) error {
 	if q.Size.UnmarshalText(b) == nil {
 		return nil
 	}
-	return fmt.Errorf("%q: want a size like \"64KiB\" or a time like \"150ms\"", b)
+	return &valueError{string(b), "a size like \"64KiB\" or a time like \"150ms\""}
 }
 
 // bytes is the queue's length at a rate in bit/s, at least one packet.
@@ -94,6 +94,11 @@ type unit struct {
 
 var sizes = []unit{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
 
+// valueError says what a value is and what it should be.
+type valueError struct{ found, want string }
+
+func (e *valueError) Error() string { return fmt.Sprintf("%q: want %s", e.found, e.want) }
+
 func quantity(s, want string, units ...unit) (float64, error) {
 	for _, u := range units {
 		if number, ok := strings.CutSuffix(s, u.name); ok {
@@ -104,5 +109,5 @@ func quantity(s, want string, units ...unit) (float64, error) {
 			return v * u.times, nil
 		}
 	}
-	return 0, fmt.Errorf("%q: want %s", s, want)
+	return 0, &valueError{s, want}
 }
