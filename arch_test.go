@@ -42,6 +42,7 @@ var imports = []importRule{
 	{"conn/udp", nil,
 		"a leaf: sockets know nothing of what they carry"},
 
+	{"wgbond/codel", engineLeaves, notEachOther},
 	{"wgbond/control", engineLeaves, notEachOther},
 	{"wgbond/dispatch", engineLeaves, notEachOther},
 	{"wgbond/feedback", engineLeaves, notEachOther},
@@ -50,7 +51,7 @@ var imports = []importRule{
 	{"wgbond/reorder", engineLeaves, notEachOther},
 	{"wgbond/sim/...", []string{"schedulers/...", "wgbond/..."},
 		"the virtual network surrounds the real engine; nothing real may enter it"},
-	{"wgbond", []string{"schedulers", "wgbond/control", "wgbond/dispatch", "wgbond/feedback",
+	{"wgbond", []string{"schedulers", "wgbond/codel", "wgbond/control", "wgbond/dispatch", "wgbond/feedback",
 		"wgbond/path", "wgbond/rate", "wgbond/reorder", "wgbond/wire"},
 		"the session composes the parts; which scheduler it obeys is its caller's choice"},
 

@@ -21,4 +21,5 @@ import (
 	_ "gonum.org/v1/plot"
 	_ "gonum.org/v1/plot/plotter"
 	_ "gonum.org/v1/plot/vg/vgimg"
+	_ "gvisor.dev/gvisor/pkg/tcpip"
 )
