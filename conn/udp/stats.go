@@ -27,7 +27,7 @@ type Stats struct {
 	NoBuffer uint64 // the device's queue or memory is full
 	Refused  uint64 // an ICMP error, twice in a row
 	Denied   uint64 // a firewall or a prohibiting route
-	Failed   uint64 // anything else
+	Failed   uint64 // anything else, as a closed socket or a wrong address
 
 	GSOFallbacks uint64 // trains that the kernel refused, sent as single datagrams instead
 	GSO          bool   // whether trains are being sent
