@@ -79,7 +79,7 @@ const (
 
 	// MinInitiationSize and MinResponseSize are those with an empty payload.
 	MinInitiationSize = 148
-	MinResponseSize   = 92
+	MinResponseSize   = 96
 	CookieReplySize   = 64
 	// SealedHeaderSize is what precedes a sealed message's ciphertext,
 	// SealedOverhead all that sealing adds to a plaintext.

@@ -27,8 +27,8 @@ func TestKind(t *testing.T) {
 		{"05000000", 148, Other, 0},
 		{"b0010000", 148, SessionControl, Initiation},
 		{"b0010000", 147, Other, 0},
-		{"b0020000", 92, SessionControl, Response},
-		{"b0020000", 91, Other, 0},
+		{"b0020000", 96, SessionControl, Response},
+		{"b0020000", 95, Other, 0},
 		{"b0030000", 64, SessionControl, CookieReply},
 		{"b0030000", 65, Other, 0},
 		{"b0040000", 33, SessionControl, Sealed},
@@ -77,7 +77,7 @@ func TestReceiverIndex(t *testing.T) {
 		ok    bool
 	}{
 		{"b0010000 01000000 02000000", 148, 0, false},
-		{"b0020000 01000000 02000000", 92, 2, true},
+		{"b0020000 01000000 02000000", 96, 2, true},
 		{"b0030000 01000000 02000000", 64, 1, true},
 		{"b1040000 01000000 02000000", 64, 1, true},
 		{"04000000 01000000 02000000", 64, 0, false},

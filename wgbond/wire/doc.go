@@ -33,7 +33,7 @@
 //	sealed      T 04 00 00 | receiver index u32 | counter u64 | sealed plaintext | tag 16
 //
 // Package control says how they are made and checked. With an empty payload an
-// initiation has 148 bytes, a response 92 and a cookie 64, as in WireGuard.
+// initiation has 148 bytes and a response 96; a cookie has 64.
 //
 // # Plaintext
 //
