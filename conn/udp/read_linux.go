@@ -103,6 +103,7 @@ func (r *reader) init(s *Socket) {
 // at least one, in the order they came. It returns as soon as there is one,
 // with as many as are there. Trains arrive split. A datagram longer than its
 // message's buffer is dropped and counted, and the message used for the next.
+// Messages beyond the n first stay as they were.
 //
 // After Close the error is net.ErrClosed, though what had been received by
 // then may come first. Errors queued at the socket, such as ICMP's, are passed

@@ -17,14 +17,18 @@ const maxReadErrors = 64
 // Socket is a UDP socket. ReadBatch may be called by one goroutine at a time;
 // all else by any number at once.
 type Socket struct {
-	conn       *net.UDPConn
-	v6         bool
-	packetInfo bool
-	count      counters
+	conn  *net.UDPConn
+	v6    bool
+	local netip.Addr // where packet info is wanted and the address is one
+	count counters
 }
 
 func newSocket(conn *net.UDPConn, v6 bool, cfg *Config) (*Socket, error) {
-	return &Socket{conn: conn, v6: v6, packetInfo: cfg.PacketInfo}, nil
+	s := &Socket{conn: conn, v6: v6}
+	if local := s.LocalAddr().Addr(); cfg.PacketInfo && !local.IsUnspecified() {
+		s.local = local
+	}
+	return s, nil
 }
 
 // ReadBatch waits for a datagram and puts it in ms[0], of which there must be
@@ -46,10 +50,7 @@ func (s *Socket) ReadBatch(ms []Message) (n int, err error) {
 		case err == nil:
 			m.Buf = m.Buf[:n]
 			m.Peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-			m.Local = netip.Addr{}
-			if local := s.LocalAddr().Addr(); s.packetInfo && !local.IsUnspecified() {
-				m.Local = local
-			}
+			m.Local = s.local
 			s.count.received.Add(1)
 			s.count.receiveCalls.Add(1)
 			return 1, nil
