@@ -378,13 +378,17 @@ func (h *History[S]) Drop(x Handle) {
 	h.end(x.slot)
 }
 
-// Clear drops everything.
+// Clear drops everything; KeyPair begins anew.
 func (h *History[S]) Clear() {
 	for i := range h.packets {
 		pk := &h.packets[i]
 		if pk.state == queued || pk.state == inFlight {
 			h.Drop(Handle{int32(i), pk.gen})
 		}
+	}
+	for i := range h.pairs {
+		h.pairs[i].used = false
+		h.pairs[i].low, h.pairs[i].end = 0, 0
 	}
 }
 

@@ -272,6 +272,15 @@ func (p *received) next(c uint64, is bool) uint64 {
 	return p.high
 }
 
+// Announced reports whether the key pair was announced and is still tracked.
+func (r *Receiver) Announced(index uint32) bool {
+	p := r.pair(index)
+	return p != nil && p.ordinal > 0
+}
+
+// Forget begins anew, for a peer that has begun anew.
+func (r *Receiver) Forget() { *r = Receiver{} }
+
 // Hole reports whether something is missing below what came.
 func (r *Receiver) Hole() bool {
 	for i := range r.pairs {
