@@ -300,13 +300,14 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 // send queue if it runs empty. p is nil if there is none.
 func (s *Session) nextPacket(l *link) (h feedback.Handle, p *packet) {
 	if l.queue.len() == 0 && s.queue.len() > 0 {
-		s.exec.Empty(s.now, l.id)
+		s.exec.SetBacklog(s.now, l.id, 0)
 		s.bind()
 	}
 	for l.queue.len() > 0 {
 		w := l.queue.popFront()
 		l.queued -= w.size
 		if p = s.hist.Get(w.Handle); p != nil {
+			s.exec.SetBacklog(s.now, l.id, l.queued)
 			s.judgeExecutor(l)
 			return w.Handle, p
 		}
@@ -347,7 +348,7 @@ func (s *Session) makePlan() {
 			s.plan.Drain[l.id] = max(s.plan.Drain[l.id], l.rate.PacingRate())
 		}
 	}
-	s.exec.Set(s.now, &s.plan)
+	s.exec.SetPlan(s.now, &s.plan)
 	for _, l := range s.links {
 		if l != nil {
 			s.judgeExecutor(l)
