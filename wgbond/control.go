@@ -217,6 +217,9 @@ func (s *Session) tune() {
 		return
 	}
 	s.tuned, s.tunedAt = f, s.now
+	if s.ordinal > 0 {
+		s.notify(&wire.KeyPair{Index: s.index, Ordinal: s.ordinal, First: s.hist.Lowest()})
+	}
 	for i := range s.notices {
 		if t, ok := s.notices[i].frame.(*wire.Tune); ok {
 			*t = f

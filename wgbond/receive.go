@@ -143,6 +143,7 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 	case *wire.KeyPairEnd:
 		s.order.KeyPairEnd(s.now, f.Index, f.End)
 	case *wire.Void:
+		s.recv.Void(f.Index, f.Range.From, f.Range.To)
 		s.order.Void(s.now, f.Index, f.Range.From, f.Range.To)
 	case *wire.Marker:
 		s.order.Marker(s.now, schedulers.PathID(f.Path), f.Index, f.Below)

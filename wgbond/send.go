@@ -366,6 +366,24 @@ func (s *Session) snapshot() {
 			s.snap.Paths = append(s.snap.Paths, s.describe(l))
 		}
 	}
+	relate(s.snap.Paths)
+}
+
+// relate makes the one-way delays relative to the lowest of them, so that none
+// is negative: as they come they hold the difference of two clocks.
+func relate(paths []schedulers.Path) {
+	lowest := Never
+	for i := range paths {
+		if paths[i].MinRTT > 0 {
+			lowest = min(lowest, paths[i].MinOWD)
+		}
+	}
+	for i := range paths {
+		if p := &paths[i]; p.MinRTT > 0 {
+			p.MinOWD -= lowest
+			p.OWD = max(p.OWD-lowest, 0)
+		}
+	}
 }
 
 // describe is a path as schedulers see it.

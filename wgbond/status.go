@@ -136,9 +136,19 @@ func (s *Session) Status(now time.Duration) Status {
 	} else {
 		st.PlainReason = s.plainReason()
 	}
+	lowest := Never
 	for _, l := range s.links {
 		if l != nil {
 			st.Paths = append(st.Paths, s.pathStatus(l))
+			if _, owd, ok := l.path.OWD(); ok {
+				lowest = min(lowest, owd)
+			}
+		}
+	}
+	for i := range st.Paths {
+		if p := &st.Paths[i]; p.MinRTT > 0 {
+			p.MinOWD -= lowest
+			p.OWD = max(p.OWD-lowest, 0)
 		}
 	}
 	return st
