@@ -1,0 +1,564 @@
+package conn
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	wgconn "golang.zx2c4.com/wireguard/conn"
+
+	"github.com/wg-bond/wg-bond/conn/mux"
+	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// Config makes a Bind.
+type Config struct {
+	// Paths to dial peers by. None: every device with a default route, as
+	// they come and go.
+	Paths []mux.PathSpec
+	// Exclude names devices that are never a path by default: WireGuard's own
+	// above all.
+	Exclude []string
+	// Scheduler makes the scheduler of one session.
+	Scheduler func() schedulers.Scheduler
+	// Mark is the fwmark of all sockets until SetMark says otherwise.
+	Mark uint32
+	// Log may be nil.
+	Log *slog.Logger
+	// Listen opens sockets; nil: real ones.
+	Listen mux.ListenFunc
+}
+
+// Peer is what a Bind must know of a WireGuard peer to bond with it.
+type Peer struct {
+	PublicKey    control.Key
+	PresharedKey control.Key    // zero: none
+	Endpoint     netip.AddrPort // invalid: it dials us, or is not there
+}
+
+// Bind is a wireguard-go conn.Bind that bonds. See the package's
+// documentation for its goroutines and locks.
+type Bind struct {
+	cfg   Config
+	shell *mux.Shell
+
+	// Read by every Send.
+	dialled atomic.Pointer[map[netip.AddrPort]*dialledPeer]
+	server  atomic.Pointer[mux.Server] // nil until there is a private key
+	queue   atomic.Pointer[queue]      // nil while closed
+
+	plainMu   sync.RWMutex // guards plainEps; a leaf
+	plainEps  map[wgbond.Remote]*Endpoint
+	served    sync.Map // *mux.Session → *Endpoint, of sessions that dial us
+	allowedMu sync.RWMutex
+	allowed   map[control.Key]control.Key // public → preshared; a leaf's map
+
+	// mu guards all below and keeps Open, Close, SetMark and SetPeers apart.
+	mu      sync.Mutex
+	private control.Key
+	peers   []Peer
+	paths   []mux.PathSpec
+	mark    uint32
+	watch   chan struct{} // closed to end the watching of devices
+	watched sync.WaitGroup
+}
+
+// dialledPeer is a peer that we dial.
+type dialledPeer struct {
+	*mux.Dialled
+	peer Peer
+	ep   *Endpoint
+}
+
+var _ wgconn.Bind = (*Bind)(nil)
+
+// NewBind makes a closed Bind.
+func NewBind(cfg Config) (*Bind, error) {
+	if cfg.Scheduler == nil {
+		return nil, errors.New("bind: Config.Scheduler is missing: it makes the scheduler of each session")
+	}
+	if err := checkPaths(cfg.Paths); err != nil {
+		return nil, err
+	}
+	b := &Bind{
+		cfg:      cfg,
+		shell:    mux.NewShell(cfg.Listen, cfg.Log),
+		plainEps: make(map[wgbond.Remote]*Endpoint),
+		allowed:  make(map[control.Key]control.Key),
+		paths:    cfg.Paths,
+		mark:     cfg.Mark,
+	}
+	b.shell.SetMark(cfg.Mark)
+	b.dialled.Store(&map[netip.AddrPort]*dialledPeer{})
+	return b, nil
+}
+
+// checkPaths finds what cannot be.
+func checkPaths(paths []mux.PathSpec) error {
+	if len(paths) > schedulers.MaxPaths {
+		return fmt.Errorf("bind: %d paths; a session can have %d", len(paths), schedulers.MaxPaths)
+	}
+	for i, p := range paths {
+		if slices.Contains(paths[:i], p) {
+			return fmt.Errorf("bind: path %q is there twice", p.Name)
+		}
+		if p.Relay.IsValid() {
+			return fmt.Errorf("bind: path %q has a relay, %v; leases are not there yet", p.Name, p.Relay)
+		}
+		if p.Relay.IsValid() && p.RelayKey.IsZero() {
+			return fmt.Errorf("bind: path %q has a relay, %v, without the relay's public key", p.Name, p.Relay)
+		}
+	}
+	return nil
+}
+
+// SetPeers sets our private key and the peers: those with an endpoint are
+// dialled, the others may dial us. It may be called at any time, with the
+// whole list each time; what stays the same is not disturbed.
+func (b *Bind) SetPeers(private control.Key, peers []Peer) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	allowed := make(map[control.Key]control.Key, len(peers))
+	for _, p := range peers {
+		allowed[p.PublicKey] = p.PresharedKey
+	}
+	b.allowedMu.Lock()
+	changedKeys := make(map[control.Key]bool)
+	for k, psk := range b.allowed {
+		if now, ok := allowed[k]; ok && now != psk {
+			changedKeys[k] = true
+		}
+	}
+	b.allowed = allowed
+	b.allowedMu.Unlock()
+
+	fresh := private != b.private
+	b.private, b.peers = private, slices.Clone(peers)
+	if fresh {
+		if err := b.replaceServerLocked(); err != nil {
+			return err
+		}
+	} else if v := b.server.Load(); v != nil {
+		v.Revoke(func(peer control.Key) bool {
+			_, ok := allowed[peer]
+			return ok && !changedKeys[peer]
+		})
+	}
+	return b.redialLocked(fresh)
+}
+
+// redialLocked brings the dialled peers up to date with b.peers; all of them
+// anew if our own key is another.
+func (b *Bind) redialLocked(fresh bool) error {
+	was := *b.dialled.Load()
+	next := make(map[netip.AddrPort]*dialledPeer)
+	var errs []error
+	for _, p := range b.peers {
+		if !p.Endpoint.IsValid() || b.private.IsZero() {
+			continue
+		}
+		p.Endpoint = netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port())
+		if d := was[p.Endpoint]; d != nil && d.peer == p && !fresh {
+			next[p.Endpoint] = d
+			continue
+		}
+		if next[p.Endpoint] != nil {
+			errs = append(errs, fmt.Errorf("bind: two peers have the endpoint %v; the second stays plain", p.Endpoint))
+			continue
+		}
+		d, err := b.dial(p)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		next[p.Endpoint] = d
+	}
+	b.dialled.Store(&next)
+	for addr, d := range was {
+		if next[addr] != d {
+			d.Close(wire.CloseShutdown)
+		}
+	}
+	for addr, d := range next {
+		if was[addr] != d {
+			d.SetPaths(b.paths)
+			if b.queue.Load() != nil {
+				d.Start()
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (b *Bind) dial(p Peer) (*dialledPeer, error) {
+	ep := &Endpoint{addr: p.Endpoint}
+	d, err := b.shell.Dial(mux.DialConfig{
+		Target:    p.Endpoint,
+		Private:   b.private,
+		Remote:    p.PublicKey,
+		Preshared: p.PresharedKey,
+		Scheduler: b.cfg.Scheduler(),
+		Sink:      &sink{b, ep},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bind: %w", err)
+	}
+	return &dialledPeer{d, p, ep}, nil
+}
+
+// replaceServerLocked makes a server with the present private key.
+func (b *Bind) replaceServerLocked() error {
+	old := b.server.Swap(nil)
+	var v4, v6 mux.Socket
+	open := b.queue.Load() != nil
+	var port uint16
+	if old != nil {
+		port = old.Port()
+		old.Close(wire.CloseShutdown)
+	}
+	v, err := b.newServer()
+	if err != nil {
+		return err
+	}
+	if open {
+		if v4, v6, err = b.listen(port); err != nil {
+			return err
+		}
+		v.Start(v4, v6)
+	}
+	b.server.Store(v)
+	return nil
+}
+
+func (b *Bind) newServer() (*mux.Server, error) {
+	return b.shell.NewServer(mux.ServerConfig{
+		Private:   b.private,
+		Lookup:    b.lookup,
+		Scheduler: b.cfg.Scheduler,
+		Sink: func(_ control.Key, s *mux.Session) (mux.Sink, error) {
+			return &sink{b, &Endpoint{session: s}}, nil
+		},
+		Plain: b.plain,
+	})
+}
+
+func (b *Bind) lookup(peer control.Key) (control.Key, bool) {
+	b.allowedMu.RLock()
+	defer b.allowedMu.RUnlock()
+	psk, ok := b.allowed[peer]
+	return psk, ok
+}
+
+// sink leads a session's deliveries to wireguard-go.
+type sink struct {
+	b  *Bind
+	ep *Endpoint
+}
+
+func (k *sink) Deliver(pkts [][]byte) { k.b.push(k.ep, pkts) }
+
+func (b *Bind) push(ep *Endpoint, pkts [][]byte) {
+	if q := b.queue.Load(); q != nil {
+		q.push(ep, pkts)
+		return
+	}
+	b.shell.Drops.Add(mux.DropClosed, len(pkts))
+	b.shell.Pool.PutAll(pkts)
+}
+
+// maxPlainEndpoints bounds the memory of plain peers' endpoints.
+const maxPlainEndpoints = 4096
+
+// plain passes on datagrams that belong to no session.
+func (b *Bind) plain(from wgbond.Remote, pkts [][]byte) {
+	b.plainMu.RLock()
+	ep := b.plainEps[from]
+	b.plainMu.RUnlock()
+	if ep == nil {
+		ep = &Endpoint{addr: from.Peer}
+		b.plainMu.Lock()
+		if len(b.plainEps) >= maxPlainEndpoints {
+			clear(b.plainEps) // wireguard-go keeps those that it uses
+		}
+		b.plainEps[from] = ep
+		b.plainMu.Unlock()
+	}
+	if from.Local.IsValid() && ep.src.Load() == nil {
+		ep.src.Store(&from.Local)
+	}
+	b.push(ep, pkts)
+}
+
+// Open listens on port, for peers that dial us and for plain ones, and opens
+// the dialled peers' paths. Sessions of before Close go on.
+func (b *Bind) Open(port uint16) ([]wgconn.ReceiveFunc, uint16, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.queue.Load() != nil {
+		return nil, 0, wgconn.ErrBindAlreadyOpen
+	}
+	v := b.server.Load()
+	if v == nil {
+		var err error
+		if v, err = b.newServer(); err != nil {
+			return nil, 0, err
+		}
+		b.server.Store(v)
+	}
+	v4, v6, err := b.listen(port)
+	if err != nil {
+		return nil, 0, err
+	}
+	q := newQueue(b.shell)
+	b.queue.Store(q)
+	v.Start(v4, v6)
+	if len(b.cfg.Paths) == 0 {
+		b.watch = make(chan struct{})
+		b.rescanLocked()
+		b.watched.Add(1)
+		go b.watchDevices(b.watch)
+	}
+	for _, d := range *b.dialled.Load() {
+		d.Start()
+	}
+	return []wgconn.ReceiveFunc{q.receive}, v.Port(), nil
+}
+
+// listen opens the listening sockets of both families on the same port.
+func (b *Bind) listen(port uint16) (v4, v6 mux.Socket, err error) {
+	tries := 1
+	if port == 0 {
+		tries = 20 // the port that one family picks may be taken in the other
+	}
+	for range tries {
+		v4, v6, err = b.listenOn(port)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return v4, v6, err
+}
+
+func (b *Bind) listenOn(port uint16) (v4, v6 mux.Socket, err error) {
+	open := func(a netip.Addr) (mux.Socket, error) {
+		return b.shell.Listen(udp.Config{Local: netip.AddrPortFrom(a, port), PacketInfo: true})
+	}
+	v4, err = open(netip.IPv4Unspecified())
+	if err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
+		return nil, nil, err
+	}
+	if v4 != nil {
+		port = v4.LocalAddr().Port()
+	}
+	v6, err6 := open(netip.IPv6Unspecified())
+	switch {
+	case err6 == nil:
+		return v4, v6, nil
+	case v4 != nil && errors.Is(err6, syscall.EAFNOSUPPORT):
+		return v4, nil, nil
+	case v4 != nil:
+		_ = v4.Close()
+	}
+	return nil, nil, err6
+}
+
+// Close closes all sockets and ends all goroutines. It keeps the sessions: a
+// device line of the UAPI closes and opens again within a moment.
+func (b *Bind) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closeLocked()
+}
+
+func (b *Bind) closeLocked() error {
+	q := b.queue.Swap(nil)
+	if q == nil {
+		return nil
+	}
+	if b.watch != nil {
+		close(b.watch)
+		b.watch = nil
+		b.mu.Unlock() // it may be waiting for mu to rescan
+		b.watched.Wait()
+		b.mu.Lock()
+	}
+	for _, d := range *b.dialled.Load() {
+		d.Stop()
+	}
+	b.server.Load().Stop()
+	q.close()
+	return nil
+}
+
+// Shutdown says farewell to all peers, so that they need not find out by
+// silence, and closes. The Bind may be opened again with new sessions.
+func (b *Bind) Shutdown() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.queue.Load() == nil {
+		return nil
+	}
+	for _, d := range *b.dialled.Load() {
+		d.Close(wire.CloseShutdown)
+	}
+	b.server.Load().Close(wire.CloseShutdown)
+	err := b.closeLocked()
+	b.server.Store(nil)
+	return errors.Join(err, b.redialLocked(true))
+}
+
+// SetMark sets the fwmark of all sockets, open or to come.
+func (b *Bind) SetMark(mark uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mark = mark
+	b.shell.SetMark(mark)
+	var errs []error
+	if v := b.server.Load(); v != nil {
+		errs = append(errs, v.SetMark(mark))
+	}
+	for _, d := range *b.dialled.Load() {
+		errs = append(errs, d.SetMark(mark))
+	}
+	return errors.Join(errs...)
+}
+
+// BatchSize is how many datagrams go in and out at once.
+func (b *Bind) BatchSize() int { return mux.BatchSize }
+
+// ParseEndpoint reads "ip:port" or "[ip]:port".
+func (b *Bind) ParseEndpoint(s string) (wgconn.Endpoint, error) {
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: it must be ip:port or [ip]:port: %w", s, err)
+	}
+	return &Endpoint{addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port())}, nil
+}
+
+// Send sends bufs to ep: by its session if it has one, else plainly from the
+// listening socket. It keeps none of bufs.
+func (b *Bind) Send(bufs [][]byte, ep wgconn.Endpoint) error {
+	e, ok := ep.(*Endpoint)
+	if !ok {
+		return wgconn.ErrWrongEndpointType
+	}
+	if b.queue.Load() == nil {
+		return net.ErrClosed
+	}
+	if e.session != nil {
+		if !e.session.Ended() {
+			e.session.Send(bufs)
+			return nil
+		}
+	} else if d := (*b.dialled.Load())[e.addr]; d != nil {
+		d.Send(bufs)
+		return nil
+	}
+	v := b.server.Load()
+	if v == nil {
+		return net.ErrClosed
+	}
+	return v.Send(bufs, e.remote())
+}
+
+// rescanEvery is how often the devices are looked at when paths follow them.
+const rescanEvery = 2 * time.Second
+
+func (b *Bind) watchDevices(quit chan struct{}) {
+	defer b.watched.Done()
+	t := time.NewTicker(rescanEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-quit:
+			return
+		case <-t.C:
+			b.mu.Lock()
+			if b.watch == quit {
+				b.rescanLocked()
+			}
+			b.mu.Unlock()
+		}
+	}
+}
+
+// rescanLocked makes every device with a default route a path. Where they
+// cannot be told, there is one path, as the routes say.
+func (b *Bind) rescanLocked() {
+	paths := []mux.PathSpec{{Name: "default"}}
+	devices, err := netwatch.Devices(b.cfg.Exclude...)
+	switch {
+	case err != nil:
+		b.shell.Log.Warn("which devices have a default route cannot be told; using one path, unbound", "err", err)
+	case len(devices) > 0:
+		paths = paths[:0]
+		for _, d := range devices[:min(len(devices), schedulers.MaxPaths)] {
+			paths = append(paths, mux.PathSpec{Name: d, Device: d})
+		}
+	case len(b.paths) > 0:
+		return // no route at all now: the old ones are as good as any
+	}
+	if slices.Equal(paths, b.paths) {
+		return
+	}
+	b.paths = paths
+	for _, d := range *b.dialled.Load() {
+		d.SetPaths(paths)
+	}
+}
+
+// PeerStatus describes one session and its sockets.
+type PeerStatus struct {
+	PublicKey string         `json:"public_key"`
+	Endpoint  netip.AddrPort `json:"endpoint"`
+	Dialled   bool           `json:"dialled"` // by us; else the peer dials us
+	Session   wgbond.Status  `json:"session"`
+	Links     []mux.Link     `json:"links,omitempty"` // of the paths' sockets; dialled only
+}
+
+// Status describes the Bind.
+type Status struct {
+	Port  uint16            `json:"port"`
+	Peers []PeerStatus      `json:"peers"`
+	Drops map[string]uint64 `json:"drops"` // by the shell, by reason
+}
+
+// Status describes the Bind, its sessions ordered by the peers' keys.
+func (b *Bind) Status() Status {
+	st := Status{Drops: b.shell.Drops.Map(), Peers: []PeerStatus{}}
+	for _, d := range *b.dialled.Load() {
+		st.Peers = append(st.Peers, PeerStatus{
+			PublicKey: d.peer.PublicKey.String(),
+			Endpoint:  d.Target(),
+			Dialled:   true,
+			Session:   d.Status(),
+			Links:     d.Links(),
+		})
+	}
+	if v := b.server.Load(); v != nil {
+		st.Port = v.Port()
+		v.Sessions(func(peer control.Key, s *mux.Session) {
+			st.Peers = append(st.Peers, PeerStatus{
+				PublicKey: peer.String(),
+				Endpoint:  s.Remote().Peer,
+				Session:   s.Status(),
+			})
+		})
+	}
+	slices.SortStableFunc(st.Peers, func(x, y PeerStatus) int { return cmp.Compare(x.PublicKey, y.PublicKey) })
+	return st
+}

@@ -1,0 +1,342 @@
+package mux
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// LinkState is how far a path's socket has come.
+type LinkState string
+
+// The states of a path's socket.
+const (
+	LinkClosed  LinkState = "closed"  // the device is down
+	LinkWaiting LinkState = "waiting" // cannot be opened (yet); tried again
+	LinkLeasing LinkState = "leasing" // open; the relay has not granted a lease
+	LinkOpen    LinkState = "open"    // in the hands of the engine
+)
+
+// Link describes a path's socket and lease: what the engine cannot know of it.
+type Link struct {
+	Name   string            `json:"name"`
+	Device string            `json:"device,omitempty"`
+	State  LinkState         `json:"state"`
+	Reason string            `json:"reason,omitempty"` // why it is not open
+	Path   schedulers.PathID `json:"path"`             // in the engine's status; only if InUse
+	InUse  bool              `json:"in_use"`           // the engine has the path
+	Local  netip.AddrPort    `json:"local"`
+	Relay  netip.AddrPort    `json:"relay"`
+	Lease  string            `json:"lease,omitempty"` // what the relay grants
+}
+
+// retryOpen is how long to wait before opening a socket again: short, for a
+// modem that was just plugged in should be of use at once, and opening costs
+// microseconds.
+const retryOpen = time.Second
+
+// dialPath is one path of a Dialled session. Its keeper goroutine opens the
+// socket, obtains the lease, puts the path in the engine's hands, reads until
+// the socket fails, and begins again.
+//
+//	        open fails: wait 1 s                 lease refused or lost:
+//	       ┌──────────┐                     ┌─── path withdrawn, asked again
+//	       ▼          │                     ▼              │
+//	closed → waiting ─┴─ open ── relay? → leasing ─ grant ─┴→ open ──┐
+//	            ▲                  └─ none ─────────────────→ open   │
+//	            └───────── socket fails: path down, kept ◀───────────┘
+type dialPath struct {
+	d     *Dialled
+	spec  PathSpec
+	to    netip.AddrPort // where datagrams go: the relay or the target
+	lease *leaseKeeper   // nil without a relay
+
+	mu     sync.Mutex // guards all below; taken before Session.mu
+	sock   Socket
+	port   uint16 // of the latest socket: the next one asks for the same
+	id     schedulers.PathID
+	added  bool
+	state  LinkState
+	reason string
+	quit   chan struct{} // nil while stopped
+	done   chan struct{}
+}
+
+func newDialPath(d *Dialled, spec PathSpec) *dialPath {
+	p := &dialPath{d: d, spec: spec, to: d.cfg.Target, state: LinkClosed}
+	if spec.Relay.IsValid() {
+		p.to = spec.Relay
+		p.lease = newLeaseKeeper(p)
+	}
+	return p
+}
+
+func (p *dialPath) start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.quit == nil {
+		p.quit, p.done = make(chan struct{}), make(chan struct{})
+		go p.keep(p.quit, p.done)
+	}
+}
+
+// stop closes the socket and waits for the keeper. The engine keeps the path.
+func (p *dialPath) stop() {
+	p.mu.Lock()
+	quit, done, sock := p.quit, p.done, p.sock
+	p.quit = nil
+	p.mu.Unlock()
+	if quit == nil {
+		return
+	}
+	close(quit)
+	if sock != nil {
+		_ = sock.Close()
+	}
+	<-done
+	p.note(LinkClosed, nil)
+}
+
+// withdraw takes the path out of the engine's hands.
+func (p *dialPath) withdraw() {
+	p.mu.Lock()
+	id, added := p.id, p.added
+	p.added = false
+	p.mu.Unlock()
+	if !added {
+		return
+	}
+	s := p.d.Session
+	s.dropOutlet(id)
+	now := s.begin()
+	s.engine.RemovePath(now, id)
+	s.end(now)
+}
+
+// join puts the path in the engine's hands, or leads it to its new socket.
+func (p *dialPath) join(sock Socket) {
+	s := p.d.Session
+	r := route{sock: sock, to: p.to}
+	p.mu.Lock()
+	id, added := p.id, p.added
+	p.mu.Unlock()
+	if added {
+		s.setRoute(id, r)
+		p.note(LinkOpen, nil)
+		return
+	}
+	overhead := 28 // IPv4 and UDP headers
+	if p.to.Addr().Is6() {
+		overhead = 48
+	}
+	now := s.begin()
+	id, err := s.engine.AddPath(now, wgbond.PathConfig{
+		Name:     p.spec.Name,
+		Backup:   p.spec.Backup,
+		Metered:  p.spec.Metered,
+		Weight:   p.spec.Weight,
+		MaxRate:  p.spec.MaxRate,
+		Overhead: overhead,
+	})
+	if err == nil {
+		s.addOutletLocked(id, r)
+	}
+	s.end(now)
+	if err != nil {
+		p.note(LinkWaiting, err)
+		return
+	}
+	p.mu.Lock()
+	p.id, p.added = id, true
+	p.mu.Unlock()
+	p.note(LinkOpen, nil)
+}
+
+// keep is the keeper goroutine.
+func (p *dialPath) keep(quit, done chan struct{}) {
+	defer close(done)
+	for {
+		sock, err := p.open(quit)
+		if err != nil {
+			p.note(LinkWaiting, err)
+		} else {
+			if p.lease != nil {
+				p.note(LinkLeasing, nil)
+				p.lease.begin(sock)
+			} else {
+				p.join(sock)
+			}
+			err = p.read(sock)
+			if p.lease != nil {
+				p.lease.end()
+			}
+			p.lost(sock, quit)
+			p.note(LinkWaiting, err)
+		}
+		select {
+		case <-quit:
+			return
+		case <-time.After(retryOpen):
+		}
+	}
+}
+
+// open opens the socket, unless quit is closed.
+func (p *dialPath) open(quit chan struct{}) (Socket, error) {
+	local := netip.IPv4Unspecified()
+	if p.to.Addr().Is6() {
+		local = netip.IPv6Unspecified()
+	}
+	p.mu.Lock()
+	port := p.port
+	p.mu.Unlock()
+	cfg := udp.Config{Device: p.spec.Device, Local: netip.AddrPortFrom(local, port)}
+	// The port of before keeps the peer's idea of the path, and a NAT's, true.
+	sock, err := p.d.shell.Listen(cfg)
+	if err != nil && port != 0 {
+		cfg.Local = netip.AddrPortFrom(local, 0)
+		sock, err = p.d.shell.Listen(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-quit: // stop has looked for the socket already
+		_ = sock.Close()
+	default:
+	}
+	p.sock, p.port = sock, sock.LocalAddr().Port()
+	return sock, nil
+}
+
+// lost forgets the socket; the engine learns that the path is down, unless we
+// are stopping, perhaps to be started again in a moment.
+func (p *dialPath) lost(sock Socket, quit chan struct{}) {
+	_ = sock.Close()
+	p.mu.Lock()
+	p.sock = nil
+	id, added := p.id, p.added
+	p.mu.Unlock()
+	select {
+	case <-quit:
+		return
+	default:
+	}
+	if added {
+		s := p.d.Session
+		s.setRoute(id, route{})
+		now := s.begin()
+		s.engine.PathDown(now, id)
+		s.end(now)
+	}
+}
+
+// read hands what arrives to the engine, a batch at a time, until the socket
+// fails.
+func (p *dialPath) read(sock Socket) error {
+	shell, s := p.d.shell, p.d.Session
+	ms := shell.Messages(BatchSize)
+	defer shell.Release(ms)
+	for {
+		n, err := sock.ReadBatch(ms)
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		id, added := p.id, p.added
+		p.mu.Unlock()
+		now := s.begin()
+		if n > 0 {
+			s.heard.Store(int64(now))
+		}
+		for i := range ms[:n] {
+			m := &ms[i]
+			if m.Peer != p.to {
+				shell.Drops.Add(DropForeignSource, 1)
+			} else if reason, ok := p.sort(m.Buf); !ok {
+				shell.Drops.Add(reason, 1)
+			} else if wire.Kind(m.Buf) == wire.LeaseControl {
+				p.lease.receive(m.Buf)
+			} else if added {
+				s.engine.Receive(now, id, m.Buf)
+				m.Buf = shell.Pool.Get()
+			} else {
+				shell.Drops.Add(DropClosed, 1)
+			}
+			m.Buf = m.Buf[:wgbond.MaxDatagram]
+		}
+		s.end(now)
+		if p.lease != nil {
+			p.lease.step()
+		}
+	}
+}
+
+// sort tells whether a datagram is one that a client's path carries.
+func (p *dialPath) sort(pkt []byte) (Reason, bool) {
+	switch wire.Kind(pkt) {
+	case wire.WGData, wire.WGHandshake:
+		return 0, true
+	case wire.SessionControl:
+		if wire.ControlKind(pkt) == wire.Initiation {
+			return DropUnexpected, false
+		}
+		return 0, true
+	case wire.LeaseControl:
+		if p.lease == nil {
+			return DropLeaseHere, false
+		}
+		return 0, true
+	}
+	return DropMalformed, false
+}
+
+func (p *dialPath) socket() Socket {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sock
+}
+
+// note records the path's state for people to see.
+func (p *dialPath) note(state LinkState, why error) {
+	reason := ""
+	if why != nil {
+		reason = why.Error()
+	}
+	p.mu.Lock()
+	changed := p.state != state || p.reason != reason
+	p.state, p.reason = state, reason
+	p.mu.Unlock()
+	if changed {
+		p.d.shell.Log.Info("path", "name", p.spec.Name, "device", p.spec.Device,
+			"peer", p.d.cfg.Target, "state", string(state), "reason", reason)
+	}
+}
+
+func (p *dialPath) link() Link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := Link{
+		Name:   p.spec.Name,
+		Device: p.spec.Device,
+		State:  p.state,
+		Reason: p.reason,
+		Path:   p.id,
+		InUse:  p.added,
+		Relay:  p.spec.Relay,
+	}
+	if p.sock != nil {
+		l.Local = p.sock.LocalAddr()
+	}
+	if p.lease != nil {
+		l.Lease = p.lease.describe()
+	}
+	return l
+}

@@ -1,0 +1,465 @@
+package mux
+
+import (
+	"errors"
+	"math/bits"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// A Sink takes what a session delivers to the local WireGuard.
+type Sink interface {
+	// Deliver takes ownership of the datagrams (Pool buffers), not of the
+	// slice. It is called by one goroutine at a time, in order, with no lock
+	// held, and should not block for long: meanwhile the session piles up
+	// what arrives, and beyond maxInbox it drops.
+	Deliver(pkts [][]byte)
+}
+
+// maxInbox bounds what waits for the Sink, datagrams.
+const maxInbox = 4096
+
+// minSleep is the shortest time the timer is set for: it bounds the work that
+// a session asks for by the clock.
+const minSleep = 100 * time.Microsecond
+
+// goneRetry is how long a path that has no device or route is left alone.
+const goneRetry = 50 * time.Millisecond
+
+var errNoSocket = errors.New("the path has no socket")
+
+// Session is the shell around one wgbond.Session: its mutex, its timer, a
+// flusher for each of its paths, and the hand-over to its Sink. Both roles use
+// it: Dialled and Server own the Sessions and feed them.
+//
+// A Session runs between start and halt, which its owner calls; while halted
+// it does nothing and keeps all that it knows.
+type Session struct {
+	shell *Shell
+	sink  Sink
+
+	// refused, if set, is told of a write that failed because the path's
+	// device or route is gone, by the path's flusher, with no lock held.
+	refused func(id schedulers.PathID, sock Socket, err error)
+	// moved, if set, is told when a server's paths lead elsewhere. It is
+	// called with mu held.
+	moved func()
+	// socketFor gives a server's sessions the socket to reach an address from.
+	socketFor func(netip.Addr) Socket
+
+	remote atomic.Pointer[wgbond.Remote] // a server's latest idea of where the peer is
+	heard  atomic.Int64                  // when anything arrived: engine time
+	over   atomic.Bool                   // ended for good
+
+	// mu guards the engine and all below. It is never held over I/O, nor
+	// while calling the Sink. Lock order: Session.mu before Server.mu.
+	mu       sync.Mutex
+	engine   *wgbond.Session
+	outlets  [schedulers.MaxPaths]*outlet
+	flushing uint32        // a bit for each outlet whose flusher is at work
+	inbox    [][]byte      // delivered by the engine, not yet handed over
+	spare    [][]byte      // the slice to collect the next inbox in
+	handing  bool          // a goroutine is handing over
+	due      time.Duration // what timer is set for
+	timer    *time.Timer
+	version  uint64 // of the engine's remotes
+	strays   []wgbond.Stray
+	run      *run // nil while halted
+}
+
+// run is one period between start and halt.
+type run struct {
+	quit chan struct{}
+	wg   sync.WaitGroup
+}
+
+// outlet is one path's way out. Its flusher is the only goroutine that calls
+// Transmit and Transmitted for the path, so a socket that blocks holds up its
+// own path and no other.
+type outlet struct {
+	id   schedulers.PathID
+	wake chan struct{} // room for one
+	quit chan struct{} // closed when the path is removed
+	done chan struct{} // closed when the flusher of the present run has left
+
+	route route // guarded by Session.mu
+}
+
+// route is where an outlet leads. The zero route leads nowhere.
+type route struct {
+	sock Socket
+	to   netip.AddrPort
+	from netip.Addr
+}
+
+func newSession(shell *Shell, engine *wgbond.Session, sink Sink) *Session {
+	s := &Session{shell: shell, sink: sink, engine: engine, due: wgbond.Never}
+	s.timer = time.NewTimer(time.Hour)
+	s.timer.Stop()
+	s.heard.Store(int64(shell.Now()))
+	return s
+}
+
+// Send takes WireGuard's datagrams for the peer. It keeps none of the buffers.
+func (s *Session) Send(pkts [][]byte) {
+	now := s.begin()
+	if s.run == nil {
+		s.mu.Unlock()
+		s.shell.Drops.Add(DropClosed, len(pkts))
+		return
+	}
+	s.engine.Send(now, pkts)
+	s.end(now)
+}
+
+// Status describes the engine's session.
+func (s *Session) Status() wgbond.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine.Status(s.shell.Now())
+}
+
+// Remote is where a server's session last knew its peer to be.
+func (s *Session) Remote() wgbond.Remote {
+	if r := s.remote.Load(); r != nil {
+		return *r
+	}
+	return wgbond.Remote{}
+}
+
+// Ended reports whether the session is over for good: what is to be sent must
+// go another way.
+func (s *Session) Ended() bool { return s.over.Load() }
+
+// begin locks the session for engine calls at the time it returns.
+func (s *Session) begin() time.Duration {
+	s.mu.Lock()
+	return s.shell.Now()
+}
+
+// end follows engine calls: it takes from the engine what came of them, unlocks,
+// and passes it on.
+func (s *Session) end(now time.Duration) {
+	s.inbox = s.engine.Deliver(s.inbox)
+	if n := len(s.inbox) - maxInbox; n > 0 {
+		s.shell.Drops.Add(DropReceiverFull, n)
+		s.shell.Pool.PutAll(s.inbox[maxInbox:])
+		s.inbox = s.inbox[:maxInbox]
+	}
+	if s.socketFor != nil {
+		s.followRemotes()
+	}
+	for ready := s.engine.Ready() &^ s.flushing; ready != 0; ready &= ready - 1 {
+		if o := s.outlets[lowestBit(ready)]; o != nil {
+			o.signal()
+		}
+	}
+	s.arm(now)
+
+	s.strays = s.engine.Strays(s.strays[:0])
+	var strays []wgbond.Stray
+	if len(s.strays) > 0 { // rare: a path being attached
+		strays, s.strays = s.strays, nil
+	}
+	var batch [][]byte
+	if len(s.inbox) > 0 && !s.handing {
+		s.handing = true
+		batch, s.inbox, s.spare = s.inbox, s.spare[:0], nil
+	}
+	s.mu.Unlock()
+
+	for _, st := range strays {
+		s.sendStray(st)
+	}
+	if batch != nil {
+		s.handOver(batch)
+	}
+}
+
+// handOver gives batch, and what piles up meanwhile, to the Sink.
+func (s *Session) handOver(batch [][]byte) {
+	for len(batch) > 0 {
+		s.sink.Deliver(batch)
+		clear(batch)
+		s.mu.Lock()
+		s.spare = batch[:0]
+		batch = s.inbox
+		if len(batch) > 0 {
+			s.inbox, s.spare = s.spare, nil
+		} else {
+			s.handing = false
+		}
+		s.mu.Unlock()
+	}
+}
+
+// arm sets the timer if the engine wants to be called before it goes off.
+func (s *Session) arm(now time.Duration) {
+	if next := s.engine.Next(); next < s.due && s.run != nil {
+		s.due = next
+		s.timer.Reset(max(next-now, minSleep))
+	}
+}
+
+// tick calls Advance when it is due.
+func (s *Session) tick(r *run) {
+	defer r.wg.Done()
+	for {
+		select {
+		case <-r.quit:
+			return
+		case <-s.timer.C:
+		}
+		now := s.begin()
+		s.due = wgbond.Never
+		if s.run == r && s.engine.Next() <= now {
+			s.engine.Advance(now)
+		}
+		s.end(now)
+	}
+}
+
+// start sets the timer and the flushers going.
+func (s *Session) start() {
+	now := s.begin()
+	if s.run == nil && !s.over.Load() {
+		s.run = &run{quit: make(chan struct{})}
+		s.run.wg.Add(1)
+		go s.tick(s.run)
+		for _, o := range s.outlets {
+			if o != nil {
+				s.startFlusherLocked(o)
+			}
+		}
+	}
+	s.end(now)
+}
+
+// halt ends what start began and waits for it. Sockets that a flusher may be
+// writing to must be closed before, or be able to take what is written.
+func (s *Session) halt() {
+	s.mu.Lock()
+	r := s.run
+	s.run = nil
+	s.timer.Stop()
+	s.due = wgbond.Never
+	s.mu.Unlock()
+	if r != nil {
+		close(r.quit)
+		r.wg.Wait()
+	}
+}
+
+// farewell tells the peer that the session is over, as far as that can be done
+// at once, and halts it for good.
+func (s *Session) farewell(reason wire.CloseReason) {
+	now := s.begin()
+	running := s.run != nil
+	if running {
+		s.engine.Close(now, reason)
+	}
+	s.over.Store(true)
+	s.end(now)
+	s.halt()
+	if !running {
+		return
+	}
+	// The flushers have left; what they did not get to say is said here.
+	for id := range schedulers.PathID(schedulers.MaxPaths) {
+		s.mu.Lock()
+		o := s.outlets[id]
+		s.mu.Unlock()
+		if o != nil {
+			s.flushOnce(o, make([][]byte, 0, BatchSize))
+		}
+	}
+}
+
+// addOutlet makes path id's outlet and, if the session runs, its flusher.
+func (s *Session) addOutletLocked(id schedulers.PathID, r route) {
+	o := &outlet{id: id, wake: make(chan struct{}, 1), quit: make(chan struct{}), route: r}
+	s.outlets[id] = o
+	if s.run != nil {
+		s.startFlusherLocked(o)
+	}
+}
+
+// dropOutlet ends path id's flusher and forgets its outlet.
+func (s *Session) dropOutlet(id schedulers.PathID) {
+	s.mu.Lock()
+	o := s.outlets[id]
+	var done chan struct{}
+	if o != nil {
+		o.route = route{}
+		done = o.done
+	}
+	s.mu.Unlock()
+	if o == nil {
+		return
+	}
+	close(o.quit)
+	if done != nil {
+		<-done
+	}
+	s.mu.Lock()
+	s.outlets[id] = nil
+	s.mu.Unlock()
+}
+
+// setRoute leads path id elsewhere.
+func (s *Session) setRoute(id schedulers.PathID, r route) {
+	s.mu.Lock()
+	if o := s.outlets[id]; o != nil {
+		o.route = r
+		o.signal()
+	}
+	s.mu.Unlock()
+}
+
+func (s *Session) startFlusherLocked(o *outlet) {
+	o.done = make(chan struct{})
+	s.run.wg.Add(1)
+	go s.flush(s.run, o, o.done)
+	o.signal()
+}
+
+func (o *outlet) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush is the flusher of one path.
+func (s *Session) flush(r *run, o *outlet, done chan struct{}) {
+	defer r.wg.Done()
+	defer close(done)
+	batch := make([][]byte, 0, BatchSize)
+	pause := time.NewTimer(goneRetry)
+	defer pause.Stop()
+	for {
+		select {
+		case <-r.quit:
+			return
+		case <-o.quit:
+			return
+		case <-o.wake:
+		}
+		if s.flushOnce(o, batch) {
+			continue
+		}
+		// The path is gone, which the engine has been told. Whatever it still
+		// has ready there (a probe) is not tried at the full speed of failure.
+		pause.Reset(goneRetry)
+		select {
+		case <-r.quit:
+			return
+		case <-o.quit:
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+// flushOnce transmits until path o has nothing ready, and reports false if
+// that is not to be tried again at once. batch is scratch.
+func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
+	bit := uint32(1) << o.id
+	now := s.begin()
+	s.flushing |= bit
+	ok := true
+	for ok && s.engine.Ready()&bit != 0 {
+		batch = s.engine.Transmit(now, o.id, batch[:0])
+		r := o.route
+		s.arm(now)
+		s.mu.Unlock()
+
+		var err error
+		if r.sock != nil && r.to.IsValid() {
+			err = s.shell.Write(r.sock, batch, r.to, r.from)
+		} else {
+			s.shell.Drops.Add(DropNoSocket, len(batch))
+			err = errNoSocket
+		}
+		ok = err == nil && len(batch) > 0
+		clear(batch)
+		if err != nil && r.sock != nil && s.refused != nil {
+			s.refused(o.id, r.sock, err)
+		}
+
+		now = s.begin()
+		s.engine.Transmitted(now, o.id)
+		if err != nil {
+			s.engine.PathDown(now, o.id)
+		}
+	}
+	s.flushing &^= bit
+	s.end(now)
+	return ok
+}
+
+// followRemotes brings a server's outlets up to date with where the engine
+// knows the peer's paths to lead.
+func (s *Session) followRemotes() {
+	v := s.engine.RemotesVersion()
+	if v == s.version {
+		return
+	}
+	s.version = v
+	s.rerouteLocked()
+	if s.moved != nil {
+		s.moved()
+	}
+}
+
+// rerouteLocked finds every path's route anew.
+func (s *Session) rerouteLocked() {
+	var first *wgbond.Remote
+	current := s.remote.Load()
+	kept := false
+	for id := range schedulers.PathID(schedulers.MaxPaths) {
+		rem, ok := s.engine.Remote(id)
+		if !ok {
+			// The outlet stays, for the path may come back while its flusher
+			// is still writing; it has nothing to send meanwhile.
+			continue
+		}
+		if first == nil {
+			first = &rem
+		}
+		kept = kept || current != nil && *current == rem
+		r := route{sock: s.socketFor(rem.Peer.Addr()), to: rem.Peer, from: rem.Local}
+		if o := s.outlets[id]; o != nil {
+			o.route = r
+		} else {
+			s.addOutletLocked(id, r)
+		}
+	}
+	if first != nil && !kept {
+		s.remote.Store(first)
+	}
+}
+
+func (s *Session) sendStray(st wgbond.Stray) {
+	var sock Socket
+	if s.socketFor != nil {
+		sock = s.socketFor(st.To.Peer.Addr())
+	}
+	if sock == nil {
+		s.shell.Drops.Add(DropNoSocket, 1)
+		return
+	}
+	// A failure is counted; the peer asks again.
+	_ = s.shell.Write(sock, [][]byte{st.Datagram}, st.To.Peer, st.To.Local)
+}
+
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
+
+func lowestBit(set uint32) int { return bits.TrailingZeros32(set) }

@@ -1,0 +1,120 @@
+package mux
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/wg-bond/wg-bond/conn/udp"
+)
+
+// Socket is what the shell needs of a UDP socket; *udp.Socket is one, and so
+// is any emulated network's.
+type Socket interface {
+	// ReadBatch waits for datagrams; see udp.Socket. It returns an error that
+	// is net.ErrClosed after Close.
+	ReadBatch(ms []udp.Message) (n int, err error)
+	// WriteBatch sends bufs to one destination, in order; see udp.Socket. It
+	// borrows bufs until it returns.
+	WriteBatch(bufs [][]byte, to netip.AddrPort, from netip.Addr) (sent int, err error)
+	SetMark(mark uint32) error
+	LocalAddr() netip.AddrPort
+	Close() error
+}
+
+// ListenFunc opens a socket.
+type ListenFunc func(cfg udp.Config) (Socket, error)
+
+// ListenUDP is the ListenFunc of real sockets.
+func ListenUDP(cfg udp.Config) (Socket, error) {
+	s, err := udp.Listen(cfg)
+	if err != nil {
+		return nil, err // not s: a nil *udp.Socket is no nil Socket
+	}
+	return s, nil
+}
+
+// BatchSize is how many datagrams are read, and written, at once; the number
+// that wireguard-go handles at once.
+const BatchSize = 128
+
+// Shell is what the sessions and servers of one Bind or shim have in common.
+// Make one with NewShell.
+type Shell struct {
+	Pool  Pool
+	Drops Drops
+	Log   *slog.Logger
+
+	listen ListenFunc
+	start  time.Time
+	mark   atomic.Uint32
+}
+
+// NewShell makes a Shell that opens its sockets with listen. Nil for listen is
+// ListenUDP, nil for log discards.
+func NewShell(listen ListenFunc, log *slog.Logger) *Shell {
+	if listen == nil {
+		listen = ListenUDP
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Shell{Log: log, listen: listen, start: time.Now()}
+}
+
+// Now is the engine's time: monotonic, since the Shell was made.
+func (sh *Shell) Now() time.Duration { return time.Since(sh.start) }
+
+// Listen opens a socket that carries the mark.
+func (sh *Shell) Listen(cfg udp.Config) (Socket, error) {
+	cfg.Mark = sh.mark.Load()
+	return sh.listen(cfg)
+}
+
+// SetMark sets the fwmark of the sockets opened from now on. Those that are
+// open have SetMark methods of their own.
+func (sh *Shell) SetMark(mark uint32) { sh.mark.Store(mark) }
+
+// Write sends batch as far as possible; what cannot be sent is counted. The
+// error is that of a path which is gone, as udp.Gone says, or of a socket that
+// is closed.
+func (sh *Shell) Write(sock Socket, batch [][]byte, to netip.AddrPort, from netip.Addr) error {
+	for len(batch) > 0 {
+		n, err := sock.WriteBatch(batch, to, from)
+		if err == nil {
+			return nil
+		}
+		batch = batch[n:]
+		switch {
+		case udp.Gone(err), isClosed(err):
+			sh.Drops.Add(DropGone, len(batch))
+			return err
+		case udp.TooLong(err):
+			sh.Drops.Add(DropTooLong, 1)
+		case udp.Transient(err):
+			sh.Drops.Add(DropNoBuffer, 1)
+		default:
+			sh.Drops.Add(DropSendFailed, 1)
+		}
+		batch = batch[min(1, len(batch)):]
+	}
+	return nil
+}
+
+// Messages lends n messages with buffers of the Pool, for ReadBatch.
+func (sh *Shell) Messages(n int) []udp.Message {
+	ms := make([]udp.Message, n)
+	for i := range ms {
+		ms[i].Buf = sh.Pool.Get()
+	}
+	return ms
+}
+
+// Release takes the messages' buffers back.
+func (sh *Shell) Release(ms []udp.Message) {
+	for i := range ms {
+		sh.Pool.Put(ms[i].Buf)
+		ms[i].Buf = nil
+	}
+}
