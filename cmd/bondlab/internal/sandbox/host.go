@@ -23,6 +23,8 @@ type Host struct {
 	Name  string
 	calls chan call
 	netns *os.File
+
+	published bool
 }
 
 type call struct {
@@ -112,18 +114,20 @@ func mountPrivate(host string) error {
 // Publish makes the host's namespace known to `ip netns` in the sandbox. It
 // must be called by a thread of the sandbox's own, not a host's.
 func (h *Host) Publish() error {
-	const dir = "/run/netns"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	name := published(ID(), h.Name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	name := filepath.Join(dir, ID()+"-"+h.Name)
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
 	}
 	f.Close()
+	h.published = true
 	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", h.netns.Fd()), name, "", unix.MS_BIND, "")
 }
+
+func published(id, host string) string { return filepath.Join("/run/netns", id+"-"+host) }
 
 // NetNS is the descriptor of the host's network namespace.
 func (h *Host) NetNS() int { return int(h.netns.Fd()) }
@@ -175,11 +179,16 @@ func (h *Host) Output(name string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Close ends the host's thread. The namespaces go with the last process and
-// device in them.
+// Close ends the host's thread and removes its files. The namespaces go with
+// the last process and device in them. Like Publish, not for a host's thread.
 func (h *Host) Close() {
 	close(h.calls)
 	h.netns.Close()
+	if h.published {
+		unix.Unmount(published(ID(), h.Name), unix.MNT_DETACH)
+		os.Remove(published(ID(), h.Name))
+	}
+	os.RemoveAll(filepath.Join("/run", ID(), h.Name))
 }
 
 // limited keeps the first 64 kB written to it.
@@ -196,13 +205,16 @@ var _ io.Writer = (*limited)(nil)
 
 // Enter replaces the calling process by a command in a host of the sandbox
 // it is in: what `bondlab shell` runs behind nsenter.
-func Enter(host string, argv []string) error {
+func Enter(id, host string, argv []string) error {
+	if err := os.Setenv(envID, id); err != nil {
+		return err
+	}
 	runtime.LockOSThread()
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(filepath.Join("/run/netns", ID()+"-"+host))
+	f, err := os.Open(published(id, host))
 	if err != nil {
 		return fmt.Errorf("no host %q in this run: %w", host, err)
 	}

@@ -332,7 +332,7 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 	if len(s.Links) == 0 {
 		return fail("link", "none: a scenario needs at least one [[link]]")
 	}
-	links := map[string]bool{}
+	links, lenders := map[string]bool{}, map[string]bool{}
 	for i := range s.Links {
 		l := &s.Links[i]
 		key := fmt.Sprintf("link[%d]", i)
@@ -346,7 +346,10 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 		case l.Via == "c" || l.Via == "s" || l.Via == "w" || l.Via == "i" || l.Via == "air":
 			return fail(key+".via", "%q: this is the laboratory's own host; name the neighbour otherwise", l.Via)
 		}
-		links[l.Name] = true
+		if l.Via != "" && lenders[l.Via] {
+			return fail(key+".via", "%q lends another link already: a neighbour's relayd lends one", l.Via)
+		}
+		links[l.Name], lenders[l.Via] = true, true
 		for _, d := range l.directions(i) {
 			if err := d.check(func(k, format string, args ...any) error { return fail(d.key+k, format, args...) }); err != nil {
 				return err

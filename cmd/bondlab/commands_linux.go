@@ -1,0 +1,12 @@
+package main
+
+// labCommands are the commands that need Linux's namespaces.
+type labCommands struct {
+	Run   runCmd   `cmd:"" help:"Build a scenario's laboratory, measure in it, and print the figures."`
+	List  listCmd  `cmd:"" help:"List the scenarios."`
+	Clean cleanCmd `cmd:"" help:"Remove what killed runs left."`
+	Shell shellCmd `cmd:"" help:"Run a command in a host of a running laboratory."`
+
+	Web   webCmd   `cmd:"" hidden:"" help:"The web host's server; bondlab run starts it."`
+	Enter enterCmd `cmd:"" hidden:"" help:"The inner half of shell."`
+}

@@ -1,0 +1,114 @@
+//go:build linux
+
+package experiment
+
+import (
+	"slices"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
+)
+
+// Metric is one figure over all runs.
+type Metric struct {
+	Name   string  `json:"-"`
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+	Unit   string  `json:"unit"`
+}
+
+// Metrics computes the figures that apply. The first congestion control's
+// have the plain names, the others' end in _NAME.
+//
+//	goodput_single_PATH  payload rate of a path alone
+//	goodput_single_best  the same of the path whose mean is highest
+//	goodput_bonded       payload rate of all paths
+//	speedup              goodput_bonded of each run over the mean of goodput_single_best
+//	ab                   aggregation benefit of each run over the means of the single paths
+//	time_…               of a download, from SYN to the last byte
+//	ping_p50, ping_p95   round trips through the tunnel while bonded and loaded, per run
+//	ping_p50_single_best the same over the best path alone
+//	ping_loss            share of unanswered pings while bonded
+//	gap_max              the longest time without a byte while bonded
+//	ping_gap             the longest time without an answered ping while bonded
+//	fetch_p50            a small fetch on a new connection meanwhile
+//	goodput_during, _after  payload rate in and after an outage event
+func (r *Result) Metrics() []Metric {
+	var out []Metric
+	for i, s := range r.Series {
+		suffix := ""
+		if i > 0 {
+			suffix = "_" + s.Congestion
+		}
+		for _, m := range r.metrics(s) {
+			m.Name += suffix
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (r *Result) metrics(s Series) (out []Metric) {
+	add := func(name, unit string, values []float64) {
+		if len(values) > 0 {
+			out = append(out, Metric{name, measure.Median(values), slices.Min(values), slices.Max(values), unit})
+		}
+	}
+	goodput := func(r Reading) float64 { return r.Goodput / 1e6 }
+
+	best, singles := 0, make([]float64, len(s.Single))
+	for k, readings := range s.Single {
+		if singles[k] = measure.Mean(each(readings, goodput)); singles[k] > singles[best] {
+			best = k
+		}
+		add("goodput_single_"+r.Scenario.Links[k].Name, "Mbit/s", each(readings, goodput))
+	}
+	add("goodput_single_best", "Mbit/s", each(s.Single[best], goodput))
+	add("goodput_bonded", "Mbit/s", each(s.Bonded, goodput))
+	if singles[best] > 0 {
+		add("speedup", "ratio", each(s.Bonded, func(r Reading) float64 { return goodput(r) / singles[best] }))
+	}
+	if len(singles) > 1 {
+		add("ab", "ratio", each(s.Bonded, func(r Reading) float64 { return measure.Benefit(goodput(r), singles) }))
+	}
+	if r.Scenario.Workload.Download > 0 {
+		took := func(r Reading) float64 { return r.Took.Seconds() }
+		add("time_single_best", "s", each(s.Single[best], took))
+		add("time_bonded", "s", each(s.Bonded, took))
+	}
+	if r.Scenario.Workload.Ping > 0 {
+		quantile := func(q float64) func(Reading) float64 {
+			return func(r Reading) float64 { return ms(measure.Quantile(r.Pings.RTTs, q)) }
+		}
+		add("ping_p50_single_best", "ms", each(s.Single[best], quantile(.5)))
+		add("ping_p50", "ms", each(s.Bonded, quantile(.5)))
+		add("ping_p95", "ms", each(s.Bonded, quantile(.95)))
+		add("ping_loss", "ratio", each(s.Bonded, func(r Reading) float64 {
+			return 1 - float64(len(r.Pings.RTTs))/float64(max(r.Pings.Sent, 1))
+		}))
+		add("ping_gap", "ms", each(s.Bonded, func(r Reading) float64 { return ms(r.Pings.Gap) }))
+	}
+	add("gap_max", "ms", each(s.Bonded, func(r Reading) float64 { return ms(r.Gap) }))
+	if r.Scenario.Workload.Fetch > 0 {
+		add("fetch_p50", "s", each(s.Bonded, func(r Reading) float64 { return measure.Quantile(r.Fetches, .5).Seconds() }))
+	}
+	add("goodput_during", "Mbit/s", those(s.Bonded, func(r Reading) float64 { return r.During / 1e6 }))
+	add("goodput_after", "Mbit/s", those(s.Bonded, func(r Reading) float64 { return r.After / 1e6 }))
+	return out
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func each(readings []Reading, value func(Reading) float64) []float64 {
+	var out []float64
+	for _, r := range readings {
+		out = append(out, value(r))
+	}
+	return out
+}
+
+// those is each without the negative values, which do not apply.
+func those(readings []Reading, value func(Reading) float64) []float64 {
+	return slices.DeleteFunc(each(readings, value), func(v float64) bool { return v < 0 })
+}

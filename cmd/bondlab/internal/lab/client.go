@@ -1,0 +1,115 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
+)
+
+// Client is a borrower's end of the tunnel.
+type Client struct {
+	lab     *Lab
+	program *Program
+	undo    []func() error
+}
+
+// StartBond starts `wg-bond up` on the borrower over these links and waits
+// until the web host answers through the tunnel.
+func (l *Lab) StartBond(links []*Link) (*Client, error) {
+	conf, err := l.writeFile(Borrower, "wg0.conf", fmt.Sprintf(
+		"[Interface]\nPrivateKey = %s\nAddress = %s\nMTU = %d\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s, %s\nEndpoint = %s\n",
+		l.keys.client, tunnelClient, wireGuardMTU, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet,
+		netip.AddrPortFrom(ServerAddr, ServerPort)))
+	if err != nil {
+		return nil, err
+	}
+	var side strings.Builder
+	for _, link := range links {
+		fmt.Fprintf(&side, "[[path]]\nname = %q\n", link.Name)
+		if link.Via == "" {
+			fmt.Fprintf(&side, "device = %q\n", link.Device)
+		} else {
+			fmt.Fprintf(&side, "device = \"wlan0\"\nrelay = %q\nrelay-key = %q\n",
+				netip.AddrPortFrom(l.airAddr(link.Via), relayPort), l.keys.relays[link.Via].PublicKey())
+		}
+	}
+	if _, err := l.writeFile(Borrower, "wg0.bond.toml", side.String()); err != nil {
+		return nil, err
+	}
+	p, err := l.Start(Borrower, "wg-bond", "up", conf, "-f")
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{lab: l, program: p}
+	return c, c.ready()
+}
+
+// StartStock starts a stock wireguard-go on the borrower, routed over one
+// link; a neighbour's is reached through the neighbour as a plain gateway.
+func (l *Lab) StartStock(link *Link) (*Client, error) {
+	c := &Client{lab: l}
+	server := netip.PrefixFrom(ServerAddr, 32)
+	to := sandbox.Route{To: server, Via: link.Gate, Dev: link.Device}
+	if link.Via != "" {
+		to.Via, to.Dev = l.airAddr(link.Via), "wlan0"
+		// The way back to an address that the internet otherwise does not know.
+		back := sandbox.Route{To: netip.PrefixFrom(airBorrower.Addr(), 32), Via: link.Mobile.Addr(), Dev: l.wan(link)}
+		if err := c.route(internet, back); err != nil {
+			return c, err
+		}
+	}
+	if err := c.route(Borrower, to); err != nil {
+		return c, err
+	}
+	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s, %s\nEndpoint = %s\n",
+		l.keys.client, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet, netip.AddrPortFrom(ServerAddr, ServerPort))
+	if err := l.stockWireGuard(Borrower, conf, tunnelClient, lanNet); err != nil {
+		return c, err
+	}
+	c.program = l.programs[len(l.programs)-1]
+	return c, c.ready()
+}
+
+func (c *Client) route(host string, r sandbox.Route) error {
+	h := c.lab.hosts[host]
+	if err := h.Route(r); err != nil {
+		return err
+	}
+	c.undo = append(c.undo, func() error { return h.RemoveRoute(r) })
+	return nil
+}
+
+// ready waits until the web host answers through the tunnel.
+func (c *Client) ready() error {
+	return c.program.until("connected to the web host", patience, func() bool {
+		_, err := measure.Echo(c.lab.hosts[Borrower], WebAddr, 500*time.Millisecond)
+		return err == nil
+	})
+}
+
+// Stop ends the client and undoes its routes.
+func (c *Client) Stop() error {
+	if c.program != nil {
+		c.program.Stop(5 * time.Second)
+	}
+	for _, undo := range slices.Backward(c.undo) {
+		if err := undo(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) airAddr(neighbour string) netip.Addr {
+	return airNeighbour(slices.Index(l.Scenario.Neighbours(), neighbour))
+}
+
+// wan is the internet's device of a link.
+func (l *Lab) wan(link *Link) string { return fmt.Sprintf("wan%d", 1+slices.Index(l.Links, link)) }

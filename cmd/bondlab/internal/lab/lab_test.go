@@ -1,0 +1,151 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/emulator"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/web"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/scenarios"
+)
+
+// The laboratory starts its web server as "this program web ADDR".
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "web" {
+		fmt.Fprintln(os.Stderr, web.Serve(os.Args[2]))
+		os.Exit(1)
+	}
+	sandbox.Main(m.Run)
+}
+
+// build makes the laboratory of a scenario with a stock server.
+func build(t *testing.T, name string) *Lab {
+	t.Helper()
+	if sandbox.ID() == "" {
+		t.Skip("needs root: network namespaces and TUN devices")
+	}
+	for _, program := range []string{"wireguard-go", "wg", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("needs %s: %s", program, packageOf(program))
+		}
+	}
+	s, err := scenario.Find(scenarios.Files, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Build(s, Options{StockServer: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+const wait = 20 * time.Second
+
+// Everyone reaches whom they should and nobody else: links, air and LAN.
+func TestTopology(t *testing.T) {
+	l := build(t, "four")
+	for _, c := range []struct {
+		from string
+		to   netip.Addr
+	}{
+		{Borrower, l.Links[0].Gate},
+		{Borrower, ServerAddr}, // over its first link
+		{Borrower, airNeighbour(0)},
+		{Borrower, airNeighbour(1)},
+		{"r", ServerAddr},
+		{"q", ServerAddr},
+		{Server, WebAddr},
+		{Server, l.Links[1].Mobile.Addr()},
+		{Web, ServerAddr},
+	} {
+		if _, err := measure.Echo(l.Host(c.from), c.to, wait); err != nil {
+			t.Errorf("%s → %s: %v", c.from, c.to, err)
+		}
+	}
+	// The web host is reached through the tunnel only, and there is none yet.
+	err := l.Host(Borrower).Do(func() error {
+		conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(WebAddr, webPort).String(), 500*time.Millisecond)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	if err == nil {
+		t.Error("the borrower reached the web host without a tunnel")
+	}
+}
+
+// A socket bound to a device leaves by that link, whatever the routes prefer.
+func TestBoundToDevice(t *testing.T) {
+	l := build(t, "four")
+	before := l.Links[1].wire.Stats(emulator.AB).Pushed
+	if _, err := l.Host(Borrower).Output("ping", "-c", "1", "-W", "20", "-I", l.Links[1].Device, ServerAddr.String()); err != nil {
+		t.Fatal(err)
+	}
+	if l.Links[1].wire.Stats(emulator.AB).Pushed == before {
+		t.Errorf("no packet went up link %s", l.Links[1].Name)
+	}
+}
+
+// A stock client downloads over each path alone, own and lent.
+func TestStockClient(t *testing.T) {
+	l := build(t, "cold")
+	for _, link := range l.Links {
+		c, err := l.StartStock(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := measure.Curl{Host: l.Host(Borrower), URL: l.URL(100_000, "cubic"), Patience: time.Minute}.Run()
+		if err != nil || a.Total() != 100_000 {
+			t.Errorf("over %s: %d bytes, %v; expected 100000", link.Name, a.Total(), err)
+		}
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+		if carried := link.wire.Stats(emulator.BA).DeliveredBytes; carried < 100_000 {
+			t.Errorf("%s carried %d bytes of a download of 100000", link.Name, carried)
+		}
+	}
+}
+
+// Hosts do not see each other's or the machine's WireGuard sockets and keys.
+func TestPrivateFiles(t *testing.T) {
+	l := build(t, "cold")
+	out, err := l.Host(Borrower).Output("wg", "show", "interfaces")
+	if err != nil || strings.TrimSpace(out) != "" {
+		t.Errorf("the borrower sees WireGuard devices %q, %v; expected none", out, err)
+	}
+	out, err = l.Host(Server).Output("wg", "show", "interfaces")
+	if err != nil || strings.TrimSpace(out) != "wg0" {
+		t.Errorf("the server sees WireGuard devices %q, %v; expected wg0", out, err)
+	}
+	var names []string
+	err = l.Host(Borrower).Do(func() error {
+		entries, err := os.ReadDir("/etc/wireguard")
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) || !slices.Equal(names, nil) {
+		t.Errorf("/etc/wireguard of the borrower holds %q, %v; expected nothing", names, err)
+	}
+}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Program is a program that runs in a host until it is stopped.
+type Program struct {
+	Name string // host and program
+	cmd  *exec.Cmd
+	out  *lastLines
+	done chan struct{} // closed when it has ended
+	err  error         // why, after done
+}
+
+// Start starts a program of Options.Bin or $PATH in a host.
+func (l *Lab) Start(host, name string, args ...string) (*Program, error) {
+	path, err := l.program(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.startPath(host, path, name, args...)
+}
+
+func (l *Lab) startPath(host, path, name string, args ...string) (*Program, error) {
+	p := &Program{Name: host + "/" + name, cmd: exec.Command(path, args...), done: make(chan struct{})}
+	p.out = &lastLines{name: p.Name, to: l.Options.Log}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	if err := l.hosts[host].Start(p.cmd); err != nil {
+		return nil, err
+	}
+	l.programs = append(l.programs, p)
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Stop ends the program: SIGTERM and, if it does not end in time, SIGKILL.
+func (p *Program) Stop(patience time.Duration) {
+	p.cmd.Process.Signal(unix.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.Kill()
+	}
+}
+
+// Kill ends the program without notice.
+func (p *Program) Kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// until polls for a condition while the program runs.
+func (p *Program) until(what string, patience time.Duration, cond func() bool) error {
+	deadline := time.Now().Add(patience)
+	for !cond() {
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended (%v) before %s; its last words:\n%s", p.Name, p.err, what, p.out)
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: not %s after %v; its last words:\n%s", p.Name, what, patience, p.out)
+		}
+	}
+	return nil
+}
+
+// lastLines keeps the end of a program's output and passes it on line by line.
+type lastLines struct {
+	name string
+	to   io.Writer
+
+	mu   sync.Mutex
+	part []byte // an unfinished line
+	kept []string
+}
+
+func (w *lastLines) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.part = append(w.part, b...)
+	for {
+		i := bytes.IndexByte(w.part, '\n')
+		if i < 0 {
+			break
+		}
+		line := string(w.part[:i])
+		w.part = w.part[i+1:]
+		if w.kept = append(w.kept, line); len(w.kept) > 20 {
+			w.kept = w.kept[1:]
+		}
+		if w.to != nil {
+			fmt.Fprintf(w.to, "%s: %s\n", w.name, line)
+		}
+	}
+	return len(b), nil
+}
+
+func (w *lastLines) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return "  " + strings.Join(append(w.kept, string(w.part)), "\n  ")
+}

@@ -1,0 +1,38 @@
+// Command bondlab is the laboratory: it repeats the original experiment with
+// real programs in network namespaces, over emulated WWANs, and measures.
+// The packages below internal do the work:
+//
+//	sandbox     namespaces that leave nothing behind
+//	emulator    links between TUN devices
+//	scenario    what the scenario files say
+//	lab         hosts, links and programs of a scenario
+//	measure     curl, pings and statistics
+//	experiment  runs, figures, tables
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the Makefile.
+var version = "unknown"
+
+type commands struct {
+	labCommands // those that need Linux
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	var c commands
+	ctx := kong.Parse(&c, kong.Name("bondlab"),
+		kong.Description("Repeats the original experiment with real programs over emulated links, in network namespaces. Needs root."),
+		kong.UsageOnError(), kong.Vars{"version": version})
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bondlab:", err)
+		os.Exit(1)
+	}
+}

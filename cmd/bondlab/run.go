@@ -1,0 +1,123 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/scenarios"
+	"golang.org/x/sys/unix"
+)
+
+type runCmd struct {
+	Scenario string `arg:"" help:"A scenario's name (see list) or the path of a .toml file."`
+	Runs     int    `help:"How often to measure; 0: as the scenario says." default:"0"`
+	JSON     bool   `help:"Print one JSON object instead of a table."`
+	Keep     bool   `help:"Keep the laboratory after the runs, for bondlab shell, until Ctrl-C."`
+	Verbose  bool   `short:"v" help:"Show the output of the programs under test, on standard error."`
+	Bin      string `help:"Where wg-bond, relayd and wireguard-go are; what is not there is looked for in $PATH. Default: where bondlab is." type:"path" placeholder:"DIR"`
+	Client   string `help:"The borrower's end: wg-bond, or a stock wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
+	Server   string `help:"The server's end: a stock WireGuard behind wg-bond serve, or the stock one alone." enum:"bond,stock" default:"bond"`
+	Pcap     string `help:"Write pcap files of every link, at both ends, into this directory." type:"path" placeholder:"DIR"`
+}
+
+func (r *runCmd) Validate() error {
+	if r.Runs < 0 {
+		return fmt.Errorf("--runs %d: want 1 or more", r.Runs)
+	}
+	return nil
+}
+
+// Run is both halves of a run: the outer one starts the program again in a
+// sandbox, the inner one measures.
+func (r *runCmd) Run() error {
+	s, err := scenario.Find(scenarios.Files, r.Scenario)
+	if err != nil {
+		return err
+	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		return measure.ErrNoCurl
+	}
+	if sandbox.ID() != "" {
+		return r.measure(s)
+	}
+	if _, _, err := sandbox.Clean(false); err != nil {
+		return err
+	}
+	code, err := sandbox.Run(context.Background(), "run "+s.Name)
+	if err == nil && code != 0 {
+		os.Exit(code) // the inner half has said why
+	}
+	return err
+}
+
+func (r *runCmd) measure(s *scenario.Scenario) error {
+	if err := sandbox.Setup(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	// When this process, the sandbox's first, exits, the kernel ends the rest.
+	defer context.AfterFunc(ctx, func() {
+		fmt.Fprintln(os.Stderr, "bondlab: interrupted")
+		os.Exit(130)
+	})()
+
+	opt := lab.Options{Bin: r.Bin, StockServer: r.Server == "stock", Captures: r.Pcap}
+	if opt.Bin == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		opt.Bin = filepath.Dir(self)
+	}
+	if r.Verbose {
+		opt.Log = os.Stderr
+	}
+	if r.Pcap != "" {
+		if err := os.MkdirAll(r.Pcap, 0o755); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(os.Stderr, "%s: building %s\n", sandbox.ID(), s.Name)
+	l, err := lab.Build(s, opt)
+	if err != nil {
+		return err
+	}
+	plan := experiment.Plan{
+		Runs: r.Runs, StockClient: r.Client == "stock",
+		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
+	}
+	if plan.Runs == 0 {
+		plan.Runs = max(1, s.Workload.Runs)
+	}
+	res, err := experiment.Run(l, plan)
+	late := l.Lateness()
+	fmt.Fprintf(os.Stderr, "emulator: packets delivered late by p50 %v, p99 %v\n", late.Quantile(.5), late.Quantile(.99))
+	if err == nil {
+		if r.JSON {
+			err = res.WriteJSON(os.Stdout)
+		} else {
+			err = res.WriteTable(os.Stdout)
+		}
+	}
+	if r.Keep {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bondlab:", err)
+		}
+		fmt.Fprintf(os.Stderr, "%s stays up: `bondlab shell HOST [COMMAND…]`; Ctrl-C ends it\n", sandbox.ID())
+		<-ctx.Done()
+	}
+	return errors.Join(err, l.Close())
+}

@@ -1,0 +1,66 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
+	"golang.org/x/sys/unix"
+)
+
+type shellCmd struct {
+	Host    string   `arg:"" help:"c (borrower), s (server), w (web host), i (internet), air, or a neighbour's name."`
+	Command []string `arg:"" optional:"" passthrough:"" help:"What to run; default: $SHELL."`
+	ID      string   `help:"Which laboratory, if several run."`
+}
+
+// Run enters a running laboratory through nsenter.
+func (s *shellCmd) Run() error {
+	recs, err := sandbox.Records()
+	if err != nil {
+		return err
+	}
+	var found []sandbox.Record
+	for _, r := range recs {
+		if r.Inner.Alive() && (s.ID == "" || s.ID == r.ID) {
+			found = append(found, r)
+		}
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("%d laboratories fit, want one: start one with `bondlab run SCENARIO --keep`, or choose by --id", len(found))
+	}
+	argv := s.Command
+	if len(argv) == 0 {
+		argv = []string{os.Getenv("SHELL")}
+		if argv[0] == "" {
+			argv[0] = "/bin/sh"
+		}
+	}
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return errors.New("nsenter is not installed: apt-get install util-linux")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{nsenter, "--target", strconv.Itoa(found[0].Inner.PID), "--mount", "--pid", "--uts", "--ipc", "--",
+		self, "enter", found[0].ID, s.Host, "--"}
+	return unix.Exec(nsenter, append(args, argv...), os.Environ())
+}
+
+type enterCmd struct {
+	ID      string   `arg:""`
+	Host    string   `arg:""`
+	Command []string `arg:"" passthrough:""`
+}
+
+// Run is what nsenter starts in the sandbox.
+func (e *enterCmd) Run() error {
+	return sandbox.Enter(e.ID, e.Host, e.Command)
+}
