@@ -11,3 +11,6 @@ var (
 	refusedErrors  = []error{syscall.ECONNREFUSED, syscall.ECONNRESET}
 	deniedErrors   = []error{syscall.EPERM, syscall.EACCES}
 )
+
+// msgTrunc is the flag of a received datagram that was longer than its buffer.
+const msgTrunc = syscall.MSG_TRUNC

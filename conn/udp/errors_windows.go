@@ -9,3 +9,6 @@ var (
 	refusedErrors  = []error{windows.WSAECONNRESET, windows.WSAECONNREFUSED, windows.WSAENETRESET}
 	deniedErrors   = []error{windows.WSAEACCES}
 )
+
+// msgTrunc is the flag of a received datagram that was longer than its buffer.
+const msgTrunc = windows.MSG_TRUNC

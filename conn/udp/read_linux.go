@@ -170,7 +170,7 @@ func (s *Socket) takeUp() bool {
 		i, b := r.next, r.slab
 		r.next++
 		h := &b.hdrs[i]
-		if h.hdr.Flags&unix.MSG_TRUNC != 0 {
+		if h.hdr.Flags&msgTrunc != 0 {
 			s.count.truncated.Add(1)
 			continue
 		}

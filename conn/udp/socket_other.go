@@ -41,12 +41,13 @@ func (s *Socket) ReadBatch(ms []Message) (n int, err error) {
 	}
 	m := &ms[0]
 	for failures := 0; failures < maxReadErrors; failures++ {
-		// ReadMsg tells a datagram cut short by a flag on some systems only;
-		// a buffer filled to its last byte is therefore not told from one
-		// that was cut. Callers' buffers are longer than any WireGuard packet.
 		var peer netip.AddrPort
-		n, peer, err = s.conn.ReadFromUDPAddrPort(m.Buf)
+		var flags int
+		n, _, flags, peer, err = s.conn.ReadMsgUDPAddrPort(m.Buf, nil)
 		switch {
+		case err == nil && flags&msgTrunc != 0, TooLong(err): // the latter on Windows
+			s.count.truncated.Add(1)
+			failures = 0
 		case err == nil:
 			m.Buf = m.Buf[:n]
 			m.Peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
@@ -56,9 +57,6 @@ func (s *Socket) ReadBatch(ms []Message) (n int, err error) {
 			return 1, nil
 		case errors.Is(err, net.ErrClosed):
 			return 0, &Error{Op: "receive", Err: err}
-		case TooLong(err): // Windows' way to say that the buffer was short
-			s.count.truncated.Add(1)
-			failures = 0
 		default:
 			s.count.receiveErrors.Add(1)
 		}
