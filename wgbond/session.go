@@ -1,18 +1,19 @@
-// Package wgbond is the bonding engine: it joins a borrower and a server into
-// one session over several paths.
-//
-// The engine is sans-IO. It is handed datagrams and the time, and answers
-// with what to deliver, what to send where, and when to call again. It never
-// reads a clock, opens a socket or starts a goroutine.
 package wgbond
 
 import (
+	"encoding/binary"
 	"io"
+	"math/bits"
 	"net/netip"
 	"time"
 
 	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/codel"
 	"github.com/wg-bond/wg-bond/wgbond/control"
+	"github.com/wg-bond/wg-bond/wgbond/dispatch"
+	"github.com/wg-bond/wg-bond/wgbond/feedback"
+	"github.com/wg-bond/wg-bond/wgbond/rate"
+	"github.com/wg-bond/wg-bond/wgbond/reorder"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -21,6 +22,37 @@ const Never = time.Duration(1<<63 - 1)
 
 // MaxDatagram is the largest UDP payload the engine handles, bytes.
 const MaxDatagram = 2048
+
+const (
+	planInterval = 25 * time.Millisecond
+
+	// Feedback goes out this long after the first unreported packet: soon
+	// when packets come fast, later when they trickle.
+	feedbackBusy = 10 * time.Millisecond
+	feedbackSlow = 25 * time.Millisecond
+
+	// queueBound is the standing queue that rate control may keep on a path.
+	queueBound = 20 * time.Millisecond
+	// The send queue's CoDel. Algorithms.md 4.1: 15/100 ms on steady paths,
+	// 100/200 ms on cellular ones, 50/100 ms where one has to do for both.
+	codelTarget   = 50 * time.Millisecond
+	codelInterval = 100 * time.Millisecond
+	// queueBytes bounds the send queue, whatever CoDel thinks.
+	queueBytes = 4 << 20
+
+	// busyFor is how long after the last data a session counts as busy.
+	busyFor = 2 * time.Second
+
+	// repairShare is the part of the bytes sent that may be sent again;
+	// repairBurst what may be at once.
+	repairShare = 0.05
+	repairBurst = 64 * 1500
+	// A packet is sent at most maxTransmissions times, and not again when it
+	// is older than repairAge: the receiver will have gone on without it.
+	maxTransmissions = 3
+	repairAge        = reorderDeadline
+	reorderDeadline  = time.Second
+)
 
 // Remote is where a path leads, as a server learns it. The engine only
 // compares and returns it.
@@ -59,17 +91,6 @@ type Config struct {
 	Rand io.Reader
 }
 
-// PathConfig is what is known of a path before it is used.
-type PathConfig struct {
-	Name            string
-	Backup, Metered bool
-	Weight          float64 // relative; 0 means 1
-	MaxRate         float64 // bytes per second; 0: no limit
-	MTU             int     // largest UDP payload, bytes; 0: unknown
-	// Overhead is the size of the IP and UDP headers: 28 (IPv4) or 48 (IPv6).
-	Overhead int
-}
-
 // Stray is a datagram for an address that is not a path's (yet).
 type Stray struct {
 	To       Remote
@@ -82,83 +103,223 @@ type Stray struct {
 // Buffers: Receive takes ownership of the datagram it is given, Deliver gives
 // ownership of what it returns; both are Pool buffers. Send copies. What
 // Transmit returns is borrowed until Transmitted.
-type Session struct{}
+type Session struct {
+	cfg Config
+	now time.Duration // of the call in progress
 
-// New makes a session with no paths.
-func New(now time.Duration, cfg Config) *Session { panic("skeleton") }
+	links [schedulers.MaxPaths]*link
+	// retired paths are gone but for what a writer still holds of them.
+	retired [schedulers.MaxPaths]*link
 
-// AddPath adds a path at a client. The id is the lowest free one.
-func (s *Session) AddPath(now time.Duration, cfg PathConfig) (schedulers.PathID, error) {
-	panic("skeleton")
+	// Sending half.
+	hist         *feedback.History[rate.Stamp]
+	queue        deque[waiting]
+	queueBytes   int
+	codel        codel.CoDel
+	exec         dispatch.Executor
+	sched        schedulers.Scheduler
+	snap         schedulers.Snapshot
+	plan         schedulers.Plan
+	planAt       time.Duration // when the next plan is due
+	index        uint32        // of the current key pair
+	ordinal      uint32        // of the current key pair; 0: none yet
+	next         uint64        // counter expected next
+	lastSend     time.Duration // data from the local WireGuard; < 0: never
+	repairTokens float64       // bytes
+	lastReport   wire.Clock    // Sent of the newest feedback
+	tuned        wire.Tune     // as last told
+	tunedAt      time.Duration
+
+	// Receiving half.
+	recv       feedback.Receiver
+	order      *reorder.Buffer
+	lastData   time.Duration // data from the peer; < 0: never
+	reportedAt time.Duration // when feedback last went out
+	fb         wire.Feedback
+
+	// Control.
+	instance     uint64 // ours
+	peer         uint64 // instance of the peer; 0: unknown
+	transport    *control.Transport
+	previous     *control.Transport // still opens what was under way at the change
+	establishAt  time.Duration
+	dec          wire.Decoder
+	plaintext    []byte // scratch for opening
+	message      []byte // scratch for sealing
+	notices      []notice
+	noticesAt    time.Duration // when the notices are due on their own
+	strays       []Stray
+	remotes      uint64 // version
+	closed       bool
+	dial         dialState
+	plainLink    *link
+	plainSince   time.Duration // data went out unanswered since; < 0: it did not
+	deliverExtra [][]byte      // goes on without order
+
+	counts counters
 }
 
-// RemovePath withdraws a path at a client. What was in flight on it is sent
-// again elsewhere.
-func (s *Session) RemovePath(now time.Duration, id schedulers.PathID) { panic("skeleton") }
+// New makes a session with no paths.
+func New(now time.Duration, cfg Config) *Session {
+	s := &Session{
+		cfg: cfg, now: now, sched: cfg.Scheduler,
+		codel:        codel.CoDel{Target: codelTarget, Interval: codelInterval},
+		order:        reorder.New(reorder.Params{Deadline: reorderDeadline}),
+		lastSend:     -1,
+		lastData:     -1,
+		plainSince:   -1,
+		noticesAt:    Never,
+		reportedAt:   now - time.Second,
+		repairTokens: repairBurst,
+	}
+	s.hist = feedback.NewHistory[rate.Stamp](cfg.Pool.Put)
+	s.instance = s.random() | 1 // never 0, which means unknown
+	s.dial.init(now)
+	return s
+}
 
-// PathDown tells that path id's socket failed (no route, device gone): it is
-// treated as suspect at once and probed.
-func (s *Session) PathDown(now time.Duration, id schedulers.PathID) { panic("skeleton") }
+// SetScheduler changes the scheduler; the next plan is its first.
+func (s *Session) SetScheduler(now time.Duration, sched schedulers.Scheduler) {
+	s.now = now
+	s.sched = sched
+	s.planAt = now
+}
 
-// Establish gives the session new keys: a server calls it when the first
-// sealed message opens under them. (A client's session does so by itself.)
-func (s *Session) Establish(now time.Duration, t *control.Transport) { panic("skeleton") }
+func (s *Session) random() uint64 {
+	var b [8]byte
+	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
+		panic("wgbond: no randomness: " + err.Error()) // crypto/rand never fails
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
 
-// Send takes WireGuard datagrams from the local peer. It copies them; those
-// that find no room in the queue are dropped and counted.
-func (s *Session) Send(now time.Duration, pkts [][]byte) { panic("skeleton") }
-
-// Receive takes one datagram that arrived by path id.
-func (s *Session) Receive(now time.Duration, id schedulers.PathID, pkt []byte) { panic("skeleton") }
-
-// ReceiveStray takes, at a server, a datagram of this session's (a sealed
-// message by its receiver index, a data message by its WireGuard index, see
-// OwnsIndex) from an address that is no path's.
-func (s *Session) ReceiveStray(now time.Duration, from Remote, pkt []byte) { panic("skeleton") }
-
-// OwnsIndex reports whether data messages with this receiver index arrived
-// by one of the session's paths before.
-func (s *Session) OwnsIndex(index uint32) bool { panic("skeleton") }
+// busy reports whether the session carries data these seconds.
+func (s *Session) busy() bool {
+	return s.lastSend >= 0 && s.now-s.lastSend < busyFor || s.lastData >= 0 && s.now-s.lastData < busyFor
+}
 
 // Advance does what is due at now: call it when Next has come.
-func (s *Session) Advance(now time.Duration) { panic("skeleton") }
+func (s *Session) Advance(now time.Duration) {
+	s.now = now
+	s.advance()
+}
+
+// advance runs after every input and at every deadline. Each step does nothing
+// unless it is due.
+func (s *Session) advance() {
+	s.dialStep()
+	for _, l := range s.links {
+		if l != nil {
+			s.checkLink(l)
+		}
+	}
+	if s.active() && s.now >= s.planAt {
+		s.makePlan()
+	}
+	s.bind()
+	if s.feedbackDue() <= s.now {
+		s.sendFeedback()
+	}
+	if s.noticesAt <= s.now {
+		s.sendNotices()
+	}
+}
 
 // Next is when Advance must be called, or Never. It may change with every
 // other call.
-func (s *Session) Next() time.Duration { panic("skeleton") }
-
-// Deliver appends the datagrams for the local WireGuard, in order.
-func (s *Session) Deliver(out [][]byte) [][]byte { panic("skeleton") }
-
-// Ready has a bit set for each path with datagrams to transmit now.
-func (s *Session) Ready() uint32 { panic("skeleton") }
-
-// Transmit appends, to at most cap(out), the datagrams to send by path id
-// now, in order. They are borrowed until Transmitted(id); there is at most
-// one borrowing per path at a time.
-func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte) [][]byte {
-	panic("skeleton")
+func (s *Session) Next() time.Duration {
+	next := min(s.feedbackDue(), s.noticesAt, s.dialDue(), s.order.Next())
+	if s.active() {
+		next = min(next, s.planAt)
+	}
+	for id, l := range s.links {
+		if l == nil {
+			continue
+		}
+		next = min(next, s.linkDue(l))
+		if l.queue.len() > 0 && s.usable(l) && s.hist.InFlight(schedulers.PathID(id)) < l.rate.Window() {
+			next = min(next, l.rate.NextSend(s.now))
+		}
+	}
+	return next
 }
 
-// Transmitted ends the borrowing that Transmit began on path id.
-func (s *Session) Transmitted(now time.Duration, id schedulers.PathID) { panic("skeleton") }
+// active reports whether plans matter now: something waits or is under way.
+func (s *Session) active() bool {
+	if s.queue.len() > 0 {
+		return true
+	}
+	for id, l := range s.links {
+		if l != nil && (l.queue.len() > 0 || s.hist.InFlight(schedulers.PathID(id)) > 0) {
+			return true
+		}
+	}
+	return false
+}
 
-// Strays appends datagrams for addresses that are not paths. They are the
-// caller's, not Pool buffers.
-func (s *Session) Strays(out []Stray) []Stray { panic("skeleton") }
+// Deliver appends the datagrams for the local WireGuard, in order.
+func (s *Session) Deliver(out [][]byte) [][]byte {
+	out = append(out, s.deliverExtra...)
+	clear(s.deliverExtra)
+	s.deliverExtra = s.deliverExtra[:0]
+	return s.order.Release(s.now, out)
+}
 
-// Remote tells, at a server, where path id leads; false if it is not
-// attached. RemotesVersion changes whenever any answer of Remote does.
-func (s *Session) Remote(id schedulers.PathID) (Remote, bool) { panic("skeleton") }
+// Ready has a bit set for each path with datagrams to transmit now.
+func (s *Session) Ready() (mask uint32) {
+	for id, l := range s.links {
+		if l != nil && !l.lending && s.retired[id] == nil && s.ready(l) {
+			mask |= 1 << id
+		}
+	}
+	return mask
+}
 
-// RemotesVersion changes whenever an answer of Remote does.
-func (s *Session) RemotesVersion() uint64 { panic("skeleton") }
+func (s *Session) ready(l *link) bool {
+	if s.cfg.Role == Server && !l.remote.Peer.IsValid() {
+		return false
+	}
+	return l.control.len() > 0 ||
+		l.queue.len() > 0 && s.usable(l) && l.rate.MaySend(s.now, s.hist.InFlight(l.id))
+}
 
-// Bonded reports whether the session has keys and at least one attached path.
-func (s *Session) Bonded() bool { panic("skeleton") }
+// Bonded reports whether the session has keys and an attached, working path.
+func (s *Session) Bonded() bool { return s.transport != nil && s.workingLinks() != 0 }
+
+// workingLinks has a bit set for each path that may carry data.
+func (s *Session) workingLinks() (mask uint32) {
+	for id, l := range s.links {
+		if l != nil && s.usable(l) {
+			mask |= 1 << id
+		}
+	}
+	return mask
+}
+
+// usable reports whether l may carry data now.
+func (s *Session) usable(l *link) bool {
+	return l.attached && l.path.State() == schedulers.Active && s.transport != nil
+}
+
+// eachLink calls f for every path, in the order of their ids.
+func (s *Session) eachLink(mask uint32, f func(*link)) {
+	for ; mask != 0; mask &= mask - 1 {
+		f(s.links[bits.TrailingZeros32(mask)])
+	}
+}
 
 // Close says farewell on every path; transmit what is Ready afterwards.
-func (s *Session) Close(now time.Duration, reason wire.CloseReason) { panic("skeleton") }
-
-// Status describes the session for people and programs.
-func (s *Session) Status(now time.Duration) Status { panic("skeleton") }
+func (s *Session) Close(now time.Duration, reason wire.CloseReason) {
+	s.now = now
+	if s.transport == nil || s.closed {
+		return
+	}
+	for _, l := range s.links {
+		if l != nil && l.attached {
+			s.begin(l.id)
+			s.add(&wire.Close{Reason: reason})
+			s.finish(l)
+		}
+	}
+	s.closed = true
+}

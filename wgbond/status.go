@@ -6,28 +6,177 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers"
 )
 
+// dropReason says why something was dropped.
+type dropReason uint8
+
+const (
+	dropNotWireGuard dropReason = iota
+	dropTooLong
+	dropNoPath
+	dropOldCounter
+	dropQueueFull
+	dropCoDel
+	dropCopy
+	dropRepairTries
+	dropRepairLate
+	dropRepairBudget
+	dropControlQueue
+	dropNotice
+	dropStaleFeedback
+	dropStalePong
+	dropStrayPing
+	dropForgedControl
+	dropMalformedControl
+	dropUnexpectedControl
+	dropWrongRole
+	dropBadChallenge
+	dropHandshake
+	dropDial
+	numDropReasons
+)
+
+var dropNames = [numDropReasons]string{
+	dropNotWireGuard:      "not-wireguard",
+	dropTooLong:           "too-long",
+	dropNoPath:            "no-path",
+	dropOldCounter:        "old-counter",
+	dropQueueFull:         "queue-full",
+	dropCoDel:             "codel",
+	dropCopy:              "copy-no-room",
+	dropRepairTries:       "repair-tries",
+	dropRepairLate:        "repair-too-late",
+	dropRepairBudget:      "repair-budget",
+	dropControlQueue:      "control-queue-full",
+	dropNotice:            "notice-displaced",
+	dropStaleFeedback:     "feedback-stale",
+	dropStalePong:         "pong-stale",
+	dropStrayPing:         "ping-stray",
+	dropForgedControl:     "control-forged",
+	dropMalformedControl:  "control-malformed",
+	dropUnexpectedControl: "control-unexpected",
+	dropWrongRole:         "control-wrong-role",
+	dropBadChallenge:      "challenge-wrong",
+	dropHandshake:         "handshake-wrong",
+	dropDial:              "handshake-not-made",
+}
+
+// counters are a session's totals.
+type counters struct {
+	drops        [numDropReasons]uint64
+	sent, got    uint64
+	plain        uint64
+	repairs      uint64
+	suspects     uint64
+	failovers    uint64
+	strayData    uint64
+	peerRestarts uint64
+	bondLost     uint64
+	closes       uint64
+}
+
+func (c *counters) drop(r dropReason) { c.drops[r]++ }
+
 // Status describes a session at one moment. Times are durations, sizes bytes
 // of whole IP packets, rates bytes per second.
 type Status struct {
-	Bonded       bool
-	BondedFor    time.Duration // since the keys were agreed
-	PlainReason  string        // why it is not bonded; empty if it is
-	Queue        int           // bytes waiting for a path
-	Reordering   int           // packets held by the reorder buffer
-	Paths        []PathStatus
-	Drops        map[string]uint64 // packets dropped, by reason
-	RepairsSent  uint64
-	Sent, Got    uint64 // WireGuard datagrams to and from the peer
-	LateOrCopied uint64 // datagrams passed on out of order or a second time
+	Bonded      bool
+	BondedFor   time.Duration // since the keys were agreed
+	PlainReason string        // why it is not bonded; empty if it is
+	Queue       int           // bytes waiting for a path
+	Reordering  int           // packets held by the reorder buffer
+	Paths       []PathStatus
+	Drops       map[string]uint64 // by reason; only those that happened
+	RepairsSent uint64
+	Sent, Got   uint64 // WireGuard data to and from the peer, datagrams
+	Plain       uint64 // of Sent: sent without the bond
+	// OutOfOrder counts datagrams that were passed on late or a second time.
+	OutOfOrder uint64
+	// Suspects counts paths falling silent, Failovers changes of the plain
+	// path, PeerRestarts peers that had begun anew, BondLost bonds given up.
+	Suspects, Failovers, PeerRestarts, BondLost uint64
+	// Spurious counts packets that were taken for lost and came after all.
+	Spurious uint64
 }
 
 // PathStatus describes one path.
 type PathStatus struct {
 	schedulers.Path
 	Attached             bool
-	Remote               Remote
-	TxPackets, TxBytes   uint64
+	Remote               Remote // servers only
+	TxPackets, TxBytes   uint64 // control messages included
 	RxPackets, RxBytes   uint64
 	LostPackets, Repairs uint64
-	LastHeard            time.Duration // ago; Never if nothing was heard
+	Window               int    // bytes that may be in flight
+	RateMode             string // rate control's state
+	LastHeard            time.Duration
+	Heard                bool // false: nothing ever came, LastHeard means nothing
+}
+
+// Status describes the session for people and programs.
+func (s *Session) Status(now time.Duration) Status {
+	s.now = now
+	st := Status{
+		Bonded: s.Bonded(), Queue: s.queueBytes,
+		RepairsSent: s.counts.repairs, Sent: s.counts.sent, Got: s.counts.got, Plain: s.counts.plain,
+		Suspects: s.counts.suspects, Failovers: s.counts.failovers,
+		PeerRestarts: s.counts.peerRestarts, BondLost: s.counts.bondLost,
+		Spurious: s.hist.Counts().Spurious,
+		Drops:    map[string]uint64{},
+	}
+	st.Reordering, _ = s.order.Held()
+	o := s.order.Stats()
+	st.OutOfOrder = o.Late + o.Duplicate + o.TooFar + o.Expired + s.counts.strayData
+	for r, n := range s.counts.drops {
+		if n > 0 {
+			st.Drops[dropNames[r]] = n
+		}
+	}
+	if st.Bonded {
+		st.BondedFor = now - s.establishAt
+	} else {
+		st.PlainReason = s.plainReason()
+	}
+	lowest := Never
+	for _, l := range s.links {
+		if l != nil {
+			st.Paths = append(st.Paths, s.pathStatus(l))
+			if _, owd, ok := l.path.OWD(); ok {
+				lowest = min(lowest, owd)
+			}
+		}
+	}
+	for i := range st.Paths {
+		if p := &st.Paths[i]; p.MinRTT > 0 {
+			p.MinOWD -= lowest
+			p.OWD = max(p.OWD-lowest, 0)
+		}
+	}
+	return st
+}
+
+func (s *Session) plainReason() string {
+	switch {
+	case !s.haveLinks():
+		return "there is no path"
+	case s.cfg.Role == Client && s.cfg.Initiator == nil:
+		return "bonding with this peer is not set up"
+	case s.transport == nil:
+		return "the server does not answer as a bonding server (yet)"
+	case s.closed:
+		return "the session was closed"
+	case s.dial.lost:
+		return "the bonding server stopped answering"
+	}
+	return "no path works at the moment"
+}
+
+func (s *Session) pathStatus(l *link) PathStatus {
+	p := PathStatus{
+		Path: s.describe(l), Attached: l.attached, Remote: l.remote,
+		TxPackets: l.txPackets, TxBytes: l.txBytes, RxPackets: l.rxPackets, RxBytes: l.rxBytes,
+		LostPackets: l.lost, Repairs: l.repairs,
+		Window: l.rate.Window(), RateMode: l.rate.Mode(),
+	}
+	p.LastHeard, p.Heard = l.path.LastHeard(s.now)
+	return p
 }

@@ -81,6 +81,7 @@ type sending struct {
 	index uint32
 	low   uint64 // lowest counter that may still be held
 	end   uint64 // highest counter added, plus one
+	told  uint64 // the peer has told of the counters below
 	slots [capacity]int32
 }
 
@@ -121,7 +122,7 @@ func (h *History[S]) KeyPair(index uint32, first uint64) {
 	h.cur = 1 - h.cur
 	p := &h.pairs[h.cur]
 	h.dropBelow(p, p.end)
-	p.used, p.index, p.low, p.end = true, index, first, first
+	p.used, p.index, p.low, p.end, p.told = true, index, first, first, 0
 }
 
 // Room reports whether a packet with this counter of the current key pair can
@@ -264,6 +265,7 @@ func (h *History[S]) Apply(f *wire.Feedback) []Handle {
 					h.delivered(p, c)
 				}
 			}
+			p.told = max(p.told, k.Span.To)
 			h.advance(p)
 		}
 	}
@@ -305,6 +307,9 @@ func (h *History[S]) judge(path schedulers.PathID) {
 		next := pk.next
 		if pk.seq+reorderPackets > o.reported || pk.Sent+o.reorderTime > o.reportedAt {
 			return
+		}
+		if p := h.pairOf(pk.Index); p != nil && pk.Counter >= p.told {
+			return // the feedback was cut short before it
 		}
 		h.lose(i)
 		i = next
@@ -378,13 +383,17 @@ func (h *History[S]) Drop(x Handle) {
 	h.end(x.slot)
 }
 
-// Clear drops everything.
+// Clear drops everything; KeyPair begins anew.
 func (h *History[S]) Clear() {
 	for i := range h.packets {
 		pk := &h.packets[i]
 		if pk.state == queued || pk.state == inFlight {
 			h.Drop(Handle{int32(i), pk.gen})
 		}
+	}
+	for i := range h.pairs {
+		h.pairs[i].used = false
+		h.pairs[i].low, h.pairs[i].end = 0, 0
 	}
 }
 

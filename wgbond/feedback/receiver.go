@@ -62,9 +62,12 @@ type received struct {
 }
 
 // KeyPair begins a key pair: the sender announced it. Counters below first
-// will not come.
+// will not come; a higher first than before says so of more.
 func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 	if p := r.pair(index); p != nil {
+		if p.ordinal > 0 {
+			p.floor(first)
+		}
 		if p.ordinal == 0 {
 			p.ordinal = ordinal
 			if p.begun {
@@ -79,6 +82,30 @@ func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 	p := r.oldest()
 	*p = received{used: true, index: index, ordinal: ordinal}
 	p.begin(first)
+}
+
+// Void notes that the sender will not send some counters, so that reports need
+// not go on about them.
+func (r *Receiver) Void(index uint32, from, to uint64) {
+	p := r.pair(index)
+	if p == nil || from > p.high || to > p.high+historyBits/2 {
+		return
+	}
+	for c := max(from, p.low); c < to; c++ {
+		p.add(c)
+	}
+}
+
+// floor says that nothing below first is missed any more.
+func (p *received) floor(first uint64) {
+	p.low = max(p.low, min(first, p.high))
+	p.advance()
+}
+
+func (p *received) advance() {
+	for p.low < p.high && p.has(p.low) {
+		p.low++
+	}
 }
 
 func (p *received) begin(first uint64) { p.begun, p.low, p.high = true, first, first }
@@ -168,9 +195,7 @@ func (p *received) add(c uint64) bool {
 	if c < p.low && p.high-c <= historyBits {
 		return true // a provisional pair that began in mid-stream
 	}
-	for p.low < p.high && p.has(p.low) {
-		p.low++
-	}
+	p.advance()
 	return true
 }
 
@@ -271,6 +296,15 @@ func (p *received) next(c uint64, is bool) uint64 {
 	}
 	return p.high
 }
+
+// Announced reports whether the key pair was announced and is still tracked.
+func (r *Receiver) Announced(index uint32) bool {
+	p := r.pair(index)
+	return p != nil && p.ordinal > 0
+}
+
+// Forget begins anew, for a peer that has begun anew.
+func (r *Receiver) Forget() { *r = Receiver{} }
 
 // Hole reports whether something is missing below what came.
 func (r *Receiver) Hole() bool {

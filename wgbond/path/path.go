@@ -36,7 +36,7 @@ const (
 	pingBusy    = 500 * time.Millisecond // the session carries data
 	pingIdle    = 20 * time.Second       // keeps NAT mappings, which RFC 4787 lets expire after 2 min
 	pingSuspect = 100 * time.Millisecond
-	pingDead    = time.Second
+	pingDead    = 250 * time.Millisecond
 )
 
 // Path is one path's state and estimates. Use New.

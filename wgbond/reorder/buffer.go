@@ -679,3 +679,13 @@ func (b *Buffer) adopt(index, ordinal uint32, first uint64) uint64 {
 	}
 	return head
 }
+
+// Forget begins anew, for a sender that has begun anew: its ordinals start
+// again. What waits goes on at once, in order.
+func (b *Buffer) Forget(now time.Duration) {
+	b.now = now
+	for len(b.streams) > 0 {
+		b.finish(b.streams[0], true)
+	}
+	*b = Buffer{p: b.p, now: now, live: math.MaxUint32, spare: b.spare, ready: b.ready, stats: b.stats}
+}

@@ -1,0 +1,285 @@
+package wgbond
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+const (
+	attachFirst = 300 * time.Millisecond // wait before Attach is repeated; doubles
+	attachMax   = 10 * time.Second
+)
+
+// ErrTooManyPaths is returned by AddPath for path number MaxPaths.
+var ErrTooManyPaths = errors.New("wgbond: a session has at most 16 paths")
+
+// AddPath adds a path at a client. The id is the lowest free one.
+func (s *Session) AddPath(now time.Duration, cfg PathConfig) (schedulers.PathID, error) {
+	s.now = now
+	for id, l := range s.links {
+		if l != nil {
+			continue
+		}
+		l = s.newLink(schedulers.PathID(id), cfg)
+		l.attachAt = now
+		s.dial.hasten(now)
+		s.advance()
+		return l.id, nil
+	}
+	return 0, ErrTooManyPaths
+}
+
+// RemovePath withdraws a path at a client. What was in flight on it is sent
+// again elsewhere.
+func (s *Session) RemovePath(now time.Duration, id schedulers.PathID) {
+	s.now = now
+	l := s.links[id]
+	if l == nil {
+		return
+	}
+	s.dropLink(l)
+	if by := s.controlLink(); by != nil && l.attached {
+		s.begin(by.id)
+		s.add(&wire.Detach{Path: uint8(id)})
+		s.finish(by)
+	}
+	s.advance()
+}
+
+// dropLink forgets a path. If a writer has borrowed from it, the path stays
+// behind as retired until it is Transmitted.
+func (s *Session) dropLink(l *link) {
+	l.attached = false
+	s.linkSuspect(l)
+	if l.lending {
+		s.retired[l.id] = l
+	}
+	for l.control.len() > 0 {
+		s.cfg.Pool.Put(l.control.popFront())
+	}
+	s.links[l.id] = nil
+	if s.plainLink == l {
+		s.plainLink = nil
+	}
+	s.order.PathGone(s.now, l.id)
+	s.remotes++
+}
+
+// PathDown tells that path id's socket failed (no route, device gone): it is
+// treated as suspect at once and probed.
+func (s *Session) PathDown(now time.Duration, id schedulers.PathID) {
+	s.now = now
+	l := s.links[id]
+	if l == nil {
+		return
+	}
+	if l.path.Down(now) {
+		s.linkSuspect(l)
+	}
+	s.plainFailed(l)
+	s.advance()
+}
+
+// sendAttach asks the server to take a path on.
+func (s *Session) sendAttach(l *link) {
+	f := &wire.Attach{Path: uint8(l.id), Weight: uint16(min(l.cfg.Weight*256, 65535)), MTU: uint16(min(l.cfg.MTU, 65535))}
+	if l.cfg.Backup {
+		f.Flags |= wire.AttachBackup
+	}
+	if l.cfg.Metered {
+		f.Flags |= wire.AttachMetered
+	}
+	s.begin(l.id)
+	s.add(&wire.Hello{Instance: s.instance})
+	s.add(f)
+	s.finish(l)
+	l.attachAt = s.now + min(attachFirst<<min(l.attachTries, 16), attachMax)
+	l.attachTries++
+}
+
+// onAttach answers a client that wants from to be a path.
+func (s *Session) onAttach(f *wire.Attach, from Remote) {
+	if s.cfg.Role != Server {
+		s.counts.drop(dropWrongRole)
+		return
+	}
+	id := schedulers.PathID(f.Path)
+	l := s.links[id]
+	if l == nil {
+		l = s.newLink(id, PathConfig{})
+	}
+	l.cfg.Backup = f.Flags&wire.AttachBackup != 0
+	l.cfg.Metered = f.Flags&wire.AttachMetered != 0
+	l.cfg.Weight = max(float64(f.Weight)/256, 1.0/256)
+	l.cfg.MTU = int(f.MTU)
+	if l.attached && l.remote == from {
+		s.confirmAttached(l)
+		return
+	}
+	s.challenge(l, from)
+}
+
+// onStrayPath challenges the new address of a path that is attached: its NAT
+// changed, or it roamed.
+func (s *Session) onStrayPath(id schedulers.PathID, from Remote) {
+	if id >= schedulers.MaxPaths || s.links[id] == nil || !s.links[id].attached || s.links[id].remote == from {
+		return
+	}
+	s.challenge(s.links[id], from)
+}
+
+// challenge asks an address to prove that it is the client's. The same address
+// gets the same nonce, so that repeated requests do not cross their answers.
+func (s *Session) challenge(l *link, to Remote) {
+	if l.candidate != to || l.nonce == [8]byte{} {
+		l.candidate = to
+		binary.LittleEndian.PutUint64(l.nonce[:], s.random()|1)
+	}
+	s.begin(l.id)
+	s.add(&wire.Challenge{Path: uint8(l.id), Nonce: l.nonce})
+	if len(s.strays) < maxStrays {
+		s.strays = append(s.strays, Stray{To: to, Datagram: s.transport.Seal(nil, s.message)})
+	} else {
+		s.counts.drop(dropControlQueue)
+	}
+}
+
+const maxStrays = 64
+
+// onChallenge returns a challenge, on the path it names and came by.
+func (s *Session) onChallenge(l *link, f *wire.Challenge) {
+	if s.cfg.Role != Client || l == nil || uint8(l.id) != f.Path {
+		s.counts.drop(dropWrongRole)
+		return
+	}
+	s.begin(l.id)
+	s.add(&wire.ChallengeReply{Path: f.Path, Nonce: f.Nonce})
+	s.finish(l)
+}
+
+// onChallengeReply attaches the path if it is the challenged address that
+// answers.
+func (s *Session) onChallengeReply(f *wire.ChallengeReply, from Remote) {
+	l := s.links[f.Path]
+	if s.cfg.Role != Server || l == nil || l.candidate != from || l.nonce != f.Nonce || l.nonce == [8]byte{} {
+		s.counts.drop(dropBadChallenge)
+		return
+	}
+	l.nonce = [8]byte{}
+	if l.remote != from {
+		l.remote = from
+		s.remotes++
+	}
+	l.cfg.Overhead = 28
+	if a := from.Peer.Addr(); a.Is6() && !a.Is4In6() {
+		l.cfg.Overhead = 48
+	}
+	l.path.Heard(s.now)
+	l.path.Hasten(s.now)
+	l.attached = true
+	s.confirmAttached(l)
+}
+
+// confirmAttached tells the client, and what it must know before data comes.
+func (s *Session) confirmAttached(l *link) {
+	s.begin(l.id)
+	s.add(&wire.Hello{Instance: s.instance})
+	s.add(&wire.Attached{Path: uint8(l.id)})
+	s.addKeyPair()
+	s.finish(l)
+}
+
+// addKeyPair appends the announcement of the current key pair, if there is one.
+func (s *Session) addKeyPair() {
+	if s.ordinal > 0 {
+		s.add(&wire.KeyPair{Index: s.index, Ordinal: s.ordinal, First: s.hist.Lowest()})
+	}
+}
+
+// onAttached begins to use a path.
+func (s *Session) onAttached(f *wire.Attached) {
+	l := s.links[f.Path]
+	if s.cfg.Role != Client || l == nil || l.attached {
+		return
+	}
+	l.attached, l.attachTries = true, 0
+	l.path.Hasten(s.now)
+	s.begin(l.id)
+	s.addKeyPair()
+	s.finish(l)
+}
+
+func (s *Session) onDetach(f *wire.Detach) {
+	if l := s.links[f.Path]; l != nil && s.cfg.Role == Server {
+		s.dropLink(l)
+	}
+}
+
+// onHello notices a peer that has begun anew: it knows nothing of what went
+// before, and its clock is another.
+func (s *Session) onHello(f *wire.Hello) {
+	known := s.peer
+	s.peer = f.Instance
+	if known == f.Instance || known == 0 {
+		return
+	}
+	s.counts.peerRestarts++
+	s.forgetPeer()
+}
+
+// forgetPeer drops all that depends on the peer's memory. A server drops the
+// paths too: the new client will attach its own.
+func (s *Session) forgetPeer() {
+	s.lastReport = 0
+	s.tuned, s.tunedAt = wire.Tune{}, 0
+	s.queue, s.queueBytes = deque[waiting]{}, 0
+	s.hist.Clear()
+	s.recv.Forget()
+	s.order.Forget(s.now)
+	for id, l := range s.links {
+		if l == nil {
+			continue
+		}
+		if s.cfg.Role == Server {
+			s.dropLink(l)
+			continue
+		}
+		fresh := s.newLink(schedulers.PathID(id), l.cfg)
+		fresh.control, fresh.lending = l.control, l.lending
+		fresh.lentPackets, fresh.lentControl = l.lentPackets, l.lentControl
+		fresh.txPackets, fresh.txBytes, fresh.rxPackets, fresh.rxBytes = l.txPackets, l.txBytes, l.rxPackets, l.rxBytes
+		fresh.attachAt = s.now
+		fresh.path.Heard(s.now)
+		if s.plainLink == l {
+			s.plainLink = fresh
+		}
+	}
+	if s.ordinal > 0 {
+		s.hist.KeyPair(s.index, s.next)
+	}
+}
+
+// Strays appends datagrams for addresses that are not paths. They are the
+// caller's, not Pool buffers.
+func (s *Session) Strays(out []Stray) []Stray {
+	out = append(out, s.strays...)
+	clear(s.strays)
+	s.strays = s.strays[:0]
+	return out
+}
+
+// Remote tells, at a server, where path id leads; false if it is not attached.
+func (s *Session) Remote(id schedulers.PathID) (Remote, bool) {
+	l := s.links[id]
+	if l == nil || !l.remote.Peer.IsValid() {
+		return Remote{}, false
+	}
+	return l.remote, true
+}
+
+// RemotesVersion changes whenever an answer of Remote does.
+func (s *Session) RemotesVersion() uint64 { return s.remotes }

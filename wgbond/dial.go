@@ -1,0 +1,188 @@
+package wgbond
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+)
+
+const (
+	// A client repeats its initiation after dialFirst, doubling to dialMax: a
+	// server without a shim stays silent, and is asked again now and then.
+	dialFirst = 500 * time.Millisecond
+	dialMax   = 30 * time.Second
+
+	// lostAfter is the time without a working path after which a client
+	// takes the bond for lost: it sends plainly and dials again.
+	lostAfter = 1200 * time.Millisecond
+
+	// rekeyAfter is the age at which keys are replaced.
+	rekeyAfter = 10 * time.Minute
+)
+
+// dialState is a client's way to keys and back:
+//
+//	          response                no working path for lostAfter
+//	dialling ──────────▶ established ──────────────────────────────▶ lost
+//	                        ▲  │ rekeyAfter: dials beside it            │
+//	                        └──┴──────────── response, or a path returns ┘
+type dialState struct {
+	dialling bool
+	at       time.Duration // next initiation
+	tries    int
+	lost     bool          // the bond does not work now
+	worked   time.Duration // when a path last worked
+}
+
+func (d *dialState) init(now time.Duration) { d.dialling, d.at, d.worked = true, now, now }
+
+func (d *dialState) hasten(now time.Duration) { d.at = min(d.at, now) }
+
+func (s *Session) dialDue() time.Duration {
+	if s.cfg.Role != Client || s.cfg.Initiator == nil || s.closed {
+		return Never
+	}
+	due := Never
+	if s.dial.dialling {
+		if !s.haveLinks() {
+			return Never
+		}
+		due = s.dial.at
+	} else {
+		due = s.establishAt + rekeyAfter
+	}
+	if s.transport != nil && !s.dial.lost && s.workingLinks() == 0 {
+		due = min(due, s.dial.worked+lostAfter)
+	}
+	return due
+}
+
+func (s *Session) haveLinks() bool {
+	for _, l := range s.links {
+		if l != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Session) dialStep() {
+	if s.transport != nil {
+		s.judgeBond()
+	}
+	if s.dialDue() > s.now {
+		return
+	}
+	if !s.dial.dialling {
+		s.redial()
+	}
+	if s.dial.at > s.now {
+		return
+	}
+	msg, err := s.cfg.Initiator.Initiate(s.cfg.Wall(), nil)
+	s.dial.at = s.now + min(dialFirst<<min(s.dial.tries, 16), dialMax)
+	s.dial.tries++
+	if err != nil {
+		s.counts.drop(dropDial)
+		return
+	}
+	for _, l := range s.links {
+		if l != nil {
+			s.pushControl(l, append(s.cfg.Pool.Get()[:0], msg...))
+		}
+	}
+}
+
+// judgeBond notes whether any path works.
+func (s *Session) judgeBond() {
+	switch {
+	case s.workingLinks() != 0:
+		s.dial.worked, s.dial.lost = s.now, false
+	case s.cfg.Role == Client && !s.dial.lost && s.now-s.dial.worked >= lostAfter:
+		s.dial.lost = true
+		s.counts.bondLost++
+		if !s.dial.dialling {
+			s.redial()
+		}
+		s.flushPlain()
+	}
+}
+
+func (s *Session) redial() { s.dial.dialling, s.dial.at, s.dial.tries = true, s.now, 0 }
+
+// onHandshake takes a response or a cookie.
+func (s *Session) onHandshake(pkt []byte) {
+	if s.cfg.Role != Client || s.cfg.Initiator == nil {
+		s.counts.drop(dropWrongRole)
+		return
+	}
+	t, _, err := s.cfg.Initiator.Consume(pkt)
+	switch {
+	case err == control.ErrCookie:
+		s.dial.hasten(s.now)
+	case err != nil:
+		s.counts.drop(dropHandshake) // also the same response by another path
+	default:
+		s.establish(t)
+	}
+}
+
+// Establish gives the session new keys: a server calls it when the first
+// sealed message opens under them. (A client's session does so by itself.)
+func (s *Session) Establish(now time.Duration, t *control.Transport) {
+	s.now = now
+	s.establish(t)
+	s.advance()
+}
+
+func (s *Session) establish(t *control.Transport) {
+	s.previous, s.transport = s.transport, t
+	s.establishAt = s.now
+	s.dial.dialling, s.dial.tries = false, 0
+	if s.dial.lost || s.previous == nil {
+		s.dial.worked = s.now // a chance to attach before it counts as lost
+	}
+	if s.cfg.Role == Server {
+		return
+	}
+	// Attach all paths under the new keys: a server that has begun anew says
+	// so in its answer, and one that has not confirms at once.
+	for id, l := range s.links {
+		if l == nil {
+			continue
+		}
+		l.attachTries = 0
+		if l.attached && l.path.State() == schedulers.Active {
+			s.sendAttach(l)
+			continue
+		}
+		l.attached = false
+		l.attachAt = s.now
+		s.judgeExecutor(s.links[id])
+	}
+}
+
+// onClose ends the bond at the peer's wish. A client goes on plainly and dials
+// again after a while.
+func (s *Session) onClose() {
+	s.counts.closes++
+	for _, l := range s.links {
+		if l == nil {
+			continue
+		}
+		l.attached = false
+		l.attachAt = Never
+		s.judgeExecutor(l)
+	}
+	if s.cfg.Role == Server {
+		s.closed = true
+		return
+	}
+	s.dial.lost = true
+	s.dial.dialling, s.dial.at, s.dial.tries = true, s.now+dialFirst, 1
+	s.flushPlain()
+}
+
+// Closed reports whether the peer, or Close, has ended the session.
+func (s *Session) Closed() bool { return s.closed }

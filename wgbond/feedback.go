@@ -1,0 +1,187 @@
+package wgbond
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/feedback"
+	"github.com/wg-bond/wg-bond/wgbond/rate"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// news is what one feedback says of one path. The packet it names is gone by
+// the time rate control hears of it, so what matters of it is kept here.
+type news struct {
+	link    *link
+	report  wire.PathReport
+	stamp   rate.Stamp
+	sampled bool // stamp is that of the packet named
+	rtt     time.Duration
+	packets uint64 // newly reported
+}
+
+// onFeedback takes in the peer's feedback.
+func (s *Session) onFeedback(f *wire.Feedback) {
+	if f.Sent <= s.lastReport {
+		s.counts.drop(dropStaleFeedback) // overtaken by a newer one
+		return
+	}
+	s.lastReport = f.Sent
+
+	var all [schedulers.MaxPaths]news
+	n := 0
+	for i := range f.Paths {
+		if w, ok := s.readReport(&f.Paths[i], f.Sent); ok {
+			all[n] = w
+			n++
+		}
+	}
+	lost := s.hist.Apply(f)
+	var lostBytes, lostPackets [schedulers.MaxPaths]int
+	for _, h := range lost {
+		p := s.hist.Get(h)
+		lostBytes[p.Path] += p.Size
+		lostPackets[p.Path]++
+	}
+	for _, w := range all[:n] {
+		s.learn(&w, lostPackets[w.link.id], lostBytes[w.link.id])
+	}
+	s.repair(lost, false)
+}
+
+// readReport measures the path by one report; false if it says nothing new.
+func (s *Session) readReport(r *wire.PathReport, sent wire.Clock) (news, bool) {
+	l := s.links[r.Path]
+	if l == nil || r.Packets == l.reported {
+		return news{}, false
+	}
+	w := news{link: l, report: *r, packets: r.Packets - l.reported}
+	l.reported, l.reportedBytes = r.Packets, r.Bytes
+	if p := s.hist.Newest(r); p != nil && p.Transmissions == 1 {
+		// Karn: of a packet sent twice it is not known which one came.
+		l.path.Measured(s.now, p.Sent, r.Arrived, sent)
+		w.stamp, w.sampled = p.Stamp, true
+		w.rtt = s.now - p.Sent - time.Duration(sent-r.Arrived)*time.Microsecond
+	}
+	return w, true
+}
+
+// learn updates one path's state and rate.
+func (s *Session) learn(w *news, lostPackets, lostBytes int) {
+	l := w.link
+	l.lost += uint64(lostPackets)
+	total := float64(w.packets) + float64(lostPackets)
+	l.loss += (float64(lostPackets)/total - l.loss) * min(1, total/100)
+	l.rate.Lost(lostBytes)
+	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
+		s.linkAlive(l)
+	}
+	if !w.sampled {
+		return
+	}
+	minRTT, age := l.path.MinRTT(s.now)
+	l.rate.Delivered(s.now, rate.Delivery{
+		Stamp: w.stamp, Bytes: w.report.Bytes, Arrived: w.report.Arrived,
+		RTT: w.rtt, MinRTT: minRTT, MinRTTAge: age,
+		InFlight: s.hist.InFlight(l.id), MayProbeRTT: !s.probingRTT(l),
+	})
+}
+
+// probingRTT reports whether a path other than l is in ProbeRTT: one at a
+// time, so that the others carry what it does not.
+func (s *Session) probingRTT(l *link) bool {
+	for _, o := range s.links {
+		if o != nil && o != l && o.rate.ProbingRTT() {
+			return true
+		}
+	}
+	return false
+}
+
+// repair sends lost packets again. free: outside the budget, for a path that
+// has died took them with it through no fault of theirs.
+func (s *Session) repair(lost []feedback.Handle, free bool) {
+	for _, h := range lost {
+		s.resend(h, free)
+	}
+}
+
+// resend queues a lost packet on the path where it arrives soonest, or voids
+// it if that is no longer worth it.
+func (s *Session) resend(h feedback.Handle, free bool) {
+	p := s.hist.Get(h)
+	if p == nil {
+		return
+	}
+	switch {
+	case p.Transmissions >= maxTransmissions:
+		s.voidPacket(h, p, dropRepairTries)
+		return
+	case s.now-p.Queued > repairAge:
+		s.voidPacket(h, p, dropRepairLate)
+		return
+	case !free && s.repairTokens < float64(p.Size):
+		s.voidPacket(h, p, dropRepairBudget)
+		return
+	}
+	if !free {
+		s.repairTokens -= float64(p.Size)
+	}
+	l := s.soonest()
+	if l == nil {
+		from := 0
+		s.requeue(h, p, &from)
+		return
+	}
+	s.exec.Charge(s.now, l.id, p.Size)
+	s.pushData(l, h, p)
+}
+
+// soonest is the working path on which something sent now arrives first; nil
+// if none works. Backup paths come last.
+func (s *Session) soonest() (best *link) {
+	var bestAt time.Duration
+	for mask := s.workingLinks(); mask != 0; mask &= mask - 1 {
+		l := s.links[bits.TrailingZeros32(mask)]
+		at, _, _ := l.path.OWD()
+		if l.cfg.Backup {
+			at += time.Hour
+		}
+		if best == nil || at < bestAt {
+			best, bestAt = l, at
+		}
+	}
+	return best
+}
+
+// onPong takes in the answer to a ping.
+func (s *Session) onPong(f *wire.Pong, arrived *link) {
+	l := s.links[f.Path]
+	if l == nil {
+		return
+	}
+	slot := &l.pings[f.ID%uint32(len(l.pings))]
+	if slot.id != f.ID || slot.sent < 0 {
+		s.counts.drop(dropStalePong)
+		return
+	}
+	sent := slot.sent
+	slot.sent = -1
+	l.path.Measured(s.now, sent, f.Received, f.Received)
+
+	// What left well before the ping and is not reported by now is lost: the
+	// ping came through behind it.
+	smoothed, deviation := l.path.RTT()
+	overdue := min(sent, s.now-smoothed-4*deviation-2*feedbackSlow)
+	lost := s.hist.Recall(l.id, overdue)
+	l.lost += uint64(len(lost))
+	for _, h := range lost {
+		l.rate.Lost(s.hist.Get(h).Size)
+	}
+	revived := l.path.Confirmed(s.now, s.hist.Oldest(l.id))
+	s.repair(lost, false)
+	if revived {
+		s.linkAlive(l)
+	}
+}

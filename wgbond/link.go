@@ -1,0 +1,185 @@
+package wgbond
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/feedback"
+	"github.com/wg-bond/wg-bond/wgbond/path"
+	"github.com/wg-bond/wg-bond/wgbond/rate"
+)
+
+// PathConfig is what is known of a path before it is used.
+type PathConfig struct {
+	Name            string
+	Backup, Metered bool
+	Weight          float64 // relative; 0 means 1
+	MaxRate         float64 // bytes per second; 0: no limit
+	MTU             int     // largest UDP payload, bytes; 0: unknown
+	// Overhead is the size of the IP and UDP headers: 28 (IPv4) or 48 (IPv6).
+	Overhead int
+}
+
+// maxControl bounds the control and plain datagrams that wait for a path's
+// writer, so that a path without one cannot eat the pool.
+const maxControl = 512
+
+// link is one path as the session holds it.
+type link struct {
+	id   schedulers.PathID
+	cfg  PathConfig
+	path *path.Path
+	rate *rate.Controller
+
+	// queue holds data that is bound to this path and waits for its pacer and
+	// window, by rising counter; control what goes out at once.
+	queue   deque[waiting]
+	queued  int // bytes in queue
+	control deque[[]byte]
+
+	// What the writer has borrowed.
+	lending     bool
+	lentPackets []feedback.Handle
+	lentControl [][]byte
+
+	// Attachment. A client repeats Attach until it is Attached; a server
+	// knows where the path leads once its challenge came back.
+	attached    bool
+	attachAt    time.Duration // client: when Attach goes out next
+	attachTries int
+	remote      Remote // server
+	candidate   Remote // server: challenged
+	nonce       [8]byte
+
+	// The peer's reports of what it got from us by this path.
+	reported      uint64 // packets
+	reportedBytes uint64
+	slack         bool // rate control was told that nothing waits
+
+	// lastBound is the counter (plus one) of the newest packet bound to this
+	// path, lastData when one was last sent by it, marked the last marker.
+	lastBound uint64
+	lastData  time.Duration
+	marked    uint64
+	markedAt  time.Duration
+
+	overruled bool // by the executor's own judgement
+	pings     [8]sentPing
+
+	txPackets, txBytes uint64
+	rxPackets, rxBytes uint64
+	lost, repairs      uint64
+	loss               float64 // smoothed ratio
+}
+
+// waiting is a packet in a queue. It may be gone by the time its turn comes,
+// so its size is kept beside it.
+type waiting struct {
+	feedback.Handle
+	size int // as Packet.Size
+}
+
+// packet is a packet with what rate control wants to remember of it.
+type packet = feedback.Packet[rate.Stamp]
+
+// sentPing remembers when a ping left.
+type sentPing struct {
+	id   uint32
+	sent time.Duration
+}
+
+func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
+	if cfg.Weight == 0 {
+		cfg.Weight = 1
+	}
+	if cfg.Overhead == 0 {
+		cfg.Overhead = 28
+	}
+	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, lastData: -1}
+	l.rate = rate.New(s.now, s.rateParams(cfg))
+	s.links[id] = l
+	s.planAt = s.now
+	return l
+}
+
+func (s *Session) rateParams(cfg PathConfig) rate.Params {
+	return rate.Params{QueueBound: queueBound, Feedback: feedbackBusy, MaxRate: cfg.MaxRate}
+}
+
+// pushControl queues a datagram that goes out at once. The buffer is a Pool's.
+func (s *Session) pushControl(l *link, b []byte) {
+	if l.control.len() >= maxControl {
+		s.counts.drop(dropControlQueue)
+		s.cfg.Pool.Put(b)
+		return
+	}
+	l.control.pushBack(b)
+}
+
+// checkLink does what is due on one path.
+func (s *Session) checkLink(l *link) {
+	if l.path.Check(s.now, feedbackBusy) {
+		s.linkSuspect(l)
+	}
+	if s.transport == nil {
+		return
+	}
+	if s.cfg.Role == Client && !l.attached && s.now >= l.attachAt {
+		s.sendAttach(l)
+	}
+	if l.attached && s.now >= l.path.NextPing() {
+		s.sendPing(l)
+	}
+	if at := s.markerDue(l); at <= s.now {
+		s.sendMarker(l)
+	}
+}
+
+func (s *Session) linkDue(l *link) time.Duration {
+	due := Never
+	if at, ok := l.path.NextCheck(feedbackBusy); ok {
+		due = at
+	}
+	if s.transport == nil {
+		return due
+	}
+	if s.cfg.Role == Client && !l.attached {
+		due = min(due, l.attachAt)
+	}
+	if l.attached {
+		due = min(due, l.path.NextPing(), s.markerDue(l))
+	}
+	return due
+}
+
+// linkSuspect moves everything off a path that has fallen silent.
+func (s *Session) linkSuspect(l *link) {
+	s.counts.suspects++
+	lost := s.hist.Recall(l.id, s.now)
+	l.lost += uint64(len(lost))
+	s.unbind(l)
+	for _, h := range lost {
+		s.resend(h, true)
+	}
+	s.judgeExecutor(l)
+	s.planAt = s.now
+}
+
+// unbind gives what waits for a path back to the send queue's head, in order.
+func (s *Session) unbind(l *link) {
+	for i := 0; l.queue.len() > 0; {
+		w := l.queue.popFront()
+		l.queued -= w.size
+		if p := s.hist.Get(w.Handle); p != nil {
+			s.requeue(w.Handle, p, &i)
+		}
+	}
+}
+
+// linkAlive begins anew on a path that has come (back) to life.
+func (s *Session) linkAlive(l *link) {
+	l.rate.Restart(s.now)
+	s.judgeExecutor(l)
+	s.planAt = s.now
+	s.tuned.Live = 0 // tell the peer
+}

@@ -1,0 +1,167 @@
+package wgbond
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// Receive takes one datagram that arrived by path id.
+func (s *Session) Receive(now time.Duration, id schedulers.PathID, pkt []byte) {
+	s.now = now
+	l := s.links[id]
+	if l == nil {
+		s.counts.drop(dropNoPath)
+		s.cfg.Pool.Put(pkt)
+		return
+	}
+	l.rxPackets++
+	l.rxBytes += uint64(len(pkt) + l.cfg.Overhead)
+	switch wire.Kind(pkt) {
+	case wire.WGData:
+		s.heard(l)
+		s.receiveData(l, pkt)
+	case wire.WGHandshake:
+		s.heard(l)
+		s.deliverExtra = append(s.deliverExtra, pkt)
+	case wire.SessionControl:
+		s.receiveControl(l, l.remote, pkt)
+		s.cfg.Pool.Put(pkt)
+	default:
+		s.counts.drop(dropNotWireGuard)
+		s.cfg.Pool.Put(pkt)
+	}
+	s.advance()
+}
+
+// heard notes that something came by a path, which answers for a plain path
+// that was in doubt.
+func (s *Session) heard(l *link) {
+	l.path.Heard(s.now)
+	s.plainHeard(l)
+}
+
+func (s *Session) receiveData(l *link, pkt []byte) {
+	s.counts.got++
+	s.lastData = s.now
+	index, counter, _ := wire.DataHeader(pkt)
+	s.recv.Data(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
+	s.order.Packet(s.now, l.id, index, counter, pkt)
+}
+
+// ReceiveStray takes, at a server, a datagram of this session's (a sealed
+// message by its receiver index, a data message by its WireGuard index, see
+// OwnsIndex) from an address that is no path's.
+func (s *Session) ReceiveStray(now time.Duration, from Remote, pkt []byte) {
+	s.now = now
+	switch wire.Kind(pkt) {
+	case wire.WGData, wire.WGHandshake:
+		// The path's NAT gave it a new address; until that is proved, its data
+		// goes on as it comes.
+		s.counts.got++
+		s.counts.strayData++
+		s.deliverExtra = append(s.deliverExtra, pkt)
+	case wire.SessionControl:
+		s.receiveControl(nil, from, pkt)
+		s.cfg.Pool.Put(pkt)
+	default:
+		s.counts.drop(dropNotWireGuard)
+		s.cfg.Pool.Put(pkt)
+	}
+	s.advance()
+}
+
+// OwnsIndex reports whether data messages with this receiver index are this
+// session's: the peer announced it.
+func (s *Session) OwnsIndex(index uint32) bool { return s.recv.Announced(index) }
+
+// receiveControl opens a control datagram. l is nil if it came from an address
+// that is no path's.
+func (s *Session) receiveControl(l *link, from Remote, pkt []byte) {
+	switch wire.ControlKind(pkt) {
+	case wire.Response, wire.CookieReply:
+		s.onHandshake(pkt)
+		return
+	case wire.Sealed:
+	default:
+		s.counts.drop(dropUnexpectedControl)
+		return
+	}
+	plaintext, err := s.open(pkt)
+	if err != nil {
+		s.counts.drop(dropForgedControl)
+		return
+	}
+	s.dec.Reset(plaintext)
+	if l != nil {
+		if p := s.dec.Path(); s.cfg.Role == Server && p != uint8(l.id) && p != wire.NoPath {
+			l = nil // addresses were swapped: the path must prove itself anew
+		} else {
+			s.heard(l)
+			s.order.Heard(s.now, l.id)
+		}
+	}
+	size := len(pkt)
+	for s.dec.Next() {
+		s.onFrame(l, from, s.dec.Frame(), size)
+	}
+	if s.dec.Err() != nil {
+		s.counts.drop(dropMalformedControl)
+	}
+	if l == nil && s.cfg.Role == Server {
+		s.onStrayPath(schedulers.PathID(s.dec.Path()), from)
+	}
+}
+
+func (s *Session) open(pkt []byte) ([]byte, error) {
+	index, _ := wire.ReceiverIndex(pkt)
+	t := s.transport
+	if s.previous != nil && s.previous.LocalIndex() == index {
+		t = s.previous
+	}
+	if t == nil {
+		return nil, errNoKeys
+	}
+	var err error
+	s.plaintext, err = t.Open(s.plaintext[:0], pkt)
+	return s.plaintext, err
+}
+
+// onFrame acts on one frame. l is the path it came by, nil if none is known.
+func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
+	switch f := f.(type) {
+	case *wire.Feedback:
+		s.onFeedback(f)
+	case *wire.Ping:
+		s.onPing(l, f, size)
+	case *wire.Pong:
+		s.onPong(f, l)
+	case *wire.KeyPair:
+		s.recv.KeyPair(f.Index, f.Ordinal, f.First)
+		s.order.KeyPair(s.now, f.Index, f.Ordinal, f.First)
+	case *wire.KeyPairEnd:
+		s.order.KeyPairEnd(s.now, f.Index, f.End)
+	case *wire.Void:
+		s.recv.Void(f.Index, f.Range.From, f.Range.To)
+		s.order.Void(s.now, f.Index, f.Range.From, f.Range.To)
+	case *wire.Marker:
+		s.order.Marker(s.now, schedulers.PathID(f.Path), f.Index, f.Below)
+	case *wire.Tune:
+		s.order.Tune(s.now, f.Hold, f.Deadline, f.Live)
+	case *wire.Hello:
+		s.onHello(f)
+	case *wire.Attach:
+		s.onAttach(f, from)
+	case *wire.Challenge:
+		s.onChallenge(l, f)
+	case *wire.ChallengeReply:
+		s.onChallengeReply(f, from)
+	case *wire.Attached:
+		s.onAttached(f)
+	case *wire.Detach:
+		s.onDetach(f)
+	case *wire.Close:
+		s.onClose()
+	}
+}

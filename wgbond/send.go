@@ -1,0 +1,405 @@
+package wgbond
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/feedback"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// Send takes WireGuard datagrams from the local peer. It copies them; those
+// that find no room in the queue are dropped and counted.
+func (s *Session) Send(now time.Duration, pkts [][]byte) {
+	s.now = now
+	for _, p := range pkts {
+		s.accept(p)
+	}
+	s.advance()
+}
+
+func (s *Session) accept(pkt []byte) {
+	s.counts.sent++
+	if len(pkt) > MaxDatagram {
+		s.counts.drop(dropTooLong)
+		return
+	}
+	switch wire.Kind(pkt) {
+	case wire.WGHandshake:
+		s.sendEverywhere(pkt)
+	case wire.WGData:
+		s.lastSend = s.now
+		if s.transport == nil || s.dial.lost {
+			s.sendPlain(pkt)
+			return
+		}
+		s.enqueue(pkt)
+	default:
+		s.counts.drop(dropNotWireGuard)
+	}
+}
+
+// sendEverywhere sends a handshake message by every path: WireGuard repeats
+// one only after five seconds, so one lost costs more than all copies.
+func (s *Session) sendEverywhere(pkt []byte) {
+	for _, l := range s.links {
+		if l != nil && (s.cfg.Role == Client || l.attached) {
+			s.pushControl(l, append(s.cfg.Pool.Get()[:0], pkt...))
+		}
+	}
+}
+
+// enqueue puts a data message at the end of the send queue.
+func (s *Session) enqueue(pkt []byte) {
+	index, counter, _ := wire.DataHeader(pkt)
+	if s.ordinal == 0 || index != s.index {
+		s.beginKeyPair(index, counter)
+	}
+	switch {
+	case counter < s.next:
+		// WireGuard never does this; but if it did, order is lost already.
+		s.counts.drop(dropOldCounter)
+		return
+	case counter > s.next:
+		s.void(s.next, counter) // WireGuard dropped some before they came here
+	}
+	s.next = counter + 1
+	if s.queueBytes+len(pkt) > queueBytes || !s.hist.Room(counter) {
+		s.counts.drop(dropQueueFull)
+		s.void(counter, counter+1)
+		return
+	}
+	buf := append(s.cfg.Pool.Get()[:0], pkt...)
+	size := len(pkt) + s.overhead()
+	s.queue.pushBack(waiting{s.hist.Add(s.now, buf, index, counter, size), size})
+	s.queueBytes += size
+}
+
+// overhead is what a packet's size counts beside its payload. It may go by any
+// path; IPv4 and IPv6 differ by 20 bytes, which rate control can bear.
+func (s *Session) overhead() int {
+	for _, l := range s.links {
+		if l != nil {
+			return l.cfg.Overhead
+		}
+	}
+	return 28
+}
+
+func (s *Session) beginKeyPair(index uint32, first uint64) {
+	if s.ordinal > 0 {
+		s.notify(&wire.KeyPairEnd{Index: s.index, End: s.next})
+	}
+	s.ordinal++
+	s.index, s.next = index, first
+	s.hist.KeyPair(index, first)
+	for _, l := range s.links {
+		if l != nil {
+			l.lastBound, l.marked = first, first
+		}
+	}
+	s.announce(first)
+}
+
+// announce tells of the current key pair on every working path, so that it
+// comes before the first data on each.
+func (s *Session) announce(first uint64) {
+	f := &wire.KeyPair{Index: s.index, Ordinal: s.ordinal, First: first}
+	s.notify(f)
+	s.eachLink(s.workingLinks(), func(l *link) {
+		s.begin(l.id)
+		s.add(f)
+		s.finish(l)
+	})
+}
+
+// void tells the peer that some counters will not come.
+func (s *Session) void(from, to uint64) {
+	for i := len(s.notices) - 1; i >= 0; i-- {
+		if v, ok := s.notices[i].frame.(*wire.Void); ok && v.Index == s.index && v.Range.To == from {
+			v.Range.To = to
+			s.notices[i].repeats = noticeRepeats
+			s.noticesAt = min(s.noticesAt, s.now+noticeDelay)
+			return
+		}
+	}
+	s.notify(&wire.Void{Index: s.index, Range: wire.Range{From: from, To: to}})
+}
+
+// voidPacket drops a packet and tells the peer.
+func (s *Session) voidPacket(h feedback.Handle, p *packet, why dropReason) {
+	s.counts.drop(why)
+	if p.Index == s.index {
+		s.void(p.Counter, p.Counter+1)
+	} else {
+		s.notify(&wire.Void{Index: p.Index, Range: wire.Range{From: p.Counter, To: p.Counter + 1}})
+	}
+	s.hist.Drop(h)
+}
+
+// requeue puts a packet back into the send queue where its counter belongs,
+// which is near the head. from is a place known to be before it; it is moved
+// on, for the next packet of a rising series.
+func (s *Session) requeue(h feedback.Handle, p *packet, from *int) {
+	for *from < s.queue.len() {
+		q := s.hist.Get(s.queue.at(*from).Handle)
+		if q != nil && (q.Index == p.Index && q.Counter > p.Counter || q.Index != p.Index && q.Queued > p.Queued) {
+			break
+		}
+		*from++
+	}
+	s.queue.insert(*from, waiting{h, p.Size})
+	s.queueBytes += p.Size
+	*from++
+}
+
+func classOf(size int) schedulers.Class {
+	if size <= schedulers.SmallSize {
+		return schedulers.Small
+	}
+	return schedulers.Bulk
+}
+
+// bind gives the packets at the head of the queue to paths, as far as the plan
+// and the paths' own limits allow.
+func (s *Session) bind() {
+	for s.queue.len() > 0 {
+		w := s.queue.front()
+		p := s.hist.Get(w.Handle)
+		if p == nil { // reported delivered meanwhile
+			s.queue.popFront()
+			s.queueBytes -= w.size
+			continue
+		}
+		class := classOf(len(p.Buf))
+		id, ok := s.exec.Pick(s.now, class, p.Size)
+		if !ok {
+			return
+		}
+		s.queue.popFront()
+		s.queueBytes -= w.size
+		if s.codel.Drop(s.now, s.now-p.Queued, s.queueBytes) && p.Transmissions == 0 {
+			s.voidPacket(w.Handle, p, dropCoDel)
+			continue
+		}
+		s.exec.Charge(s.now, id, p.Size)
+		s.pushData(s.links[id], w.Handle, p)
+		if copies := s.exec.Copies(class) &^ (1 << id) & s.workingLinks(); copies != 0 {
+			s.copyTo(copies, w.Handle)
+		}
+	}
+}
+
+// pushData puts a packet into a path's queue at the place of its counter,
+// which is the end but for repairs: what a path carries must rise, or the
+// receiver would take what comes late for lost.
+func (s *Session) pushData(l *link, h feedback.Handle, p *packet) {
+	l.queued += p.Size
+	if p.Index == s.index && p.Counter >= l.lastBound {
+		l.lastBound = p.Counter + 1
+		l.queue.pushBack(waiting{h, p.Size})
+	} else {
+		i := 0
+		for i < l.queue.len() {
+			q := s.hist.Get(l.queue.at(i).Handle)
+			if q != nil && (q.Index != p.Index && q.Index == s.index || q.Index == p.Index && q.Counter > p.Counter) {
+				break
+			}
+			i++
+		}
+		l.queue.insert(i, waiting{h, p.Size})
+	}
+	s.judgeExecutor(l)
+}
+
+// copyTo puts copies of a packet into other paths' queues.
+func (s *Session) copyTo(mask uint32, h feedback.Handle) {
+	s.eachLink(mask, func(l *link) {
+		p := s.hist.Get(h)
+		if l.queued > copyQueue {
+			s.counts.drop(dropCopy)
+			return
+		}
+		buf := append(s.cfg.Pool.Get()[:0], p.Buf...)
+		c, ok := s.hist.AddCopy(p, buf)
+		if !ok {
+			s.cfg.Pool.Put(buf)
+			s.counts.drop(dropCopy)
+			return
+		}
+		s.exec.Charge(s.now, l.id, p.Size)
+		s.pushData(l, c, s.hist.Get(c))
+	})
+}
+
+// copyQueue bounds the copies that wait for a slower path, bytes.
+const copyQueue = 64 * 1500
+
+// judgeExecutor tells the executor what cannot wait for a plan: a path that
+// may carry nothing, or whose queue is as long as the plan allows.
+func (s *Session) judgeExecutor(l *link) {
+	limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap)
+	over := !s.usable(l) || l.queued > 0 && l.queued >= limit
+	if over != l.overruled {
+		l.overruled = over
+		s.exec.Override(l.id, over)
+	}
+}
+
+// Transmit appends, to at most cap(out), the datagrams to send by path id
+// now, in order. They are borrowed until Transmitted(id); there is at most
+// one borrowing per path at a time.
+func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte) [][]byte {
+	s.now = now
+	l := s.links[id]
+	if l == nil || l.lending || s.retired[id] != nil {
+		return out
+	}
+	l.lending = true
+	for l.control.len() > 0 && len(out) < cap(out) {
+		b := l.control.popFront()
+		l.lentControl = append(l.lentControl, b)
+		out = append(out, b)
+		l.txPackets++
+		l.txBytes += uint64(len(b) + l.cfg.Overhead)
+	}
+	for len(out) < cap(out) && s.usable(l) {
+		inFlight := s.hist.InFlight(id)
+		if !l.rate.MaySend(now, inFlight) {
+			break
+		}
+		h, p := s.nextPacket(l)
+		if p == nil {
+			if !l.slack && s.queue.len() == 0 {
+				l.rate.AppLimited(inFlight)
+				l.slack = true
+			}
+			break
+		}
+		l.slack = false
+		stamp := l.rate.Sent(now, p.Size, inFlight, l.path.Expect(now))
+		again := p.Transmissions > 0
+		s.hist.Sent(now, h, id, stamp)
+		l.path.Sent(now)
+		l.lastData = now
+		l.lentPackets = append(l.lentPackets, h)
+		out = append(out, p.Buf)
+		l.txPackets++
+		l.txBytes += uint64(p.Size)
+		if again {
+			l.repairs++
+			s.counts.repairs++
+		} else {
+			s.repairTokens = min(s.repairTokens+repairShare*float64(p.Size), repairBurst)
+		}
+	}
+	return out
+}
+
+// nextPacket takes the next packet from a path's queue, filling that from the
+// send queue if it runs empty. p is nil if there is none.
+func (s *Session) nextPacket(l *link) (h feedback.Handle, p *packet) {
+	if l.queue.len() == 0 && s.queue.len() > 0 {
+		s.exec.SetBacklog(s.now, l.id, 0)
+		s.bind()
+	}
+	for l.queue.len() > 0 {
+		w := l.queue.popFront()
+		l.queued -= w.size
+		if p = s.hist.Get(w.Handle); p != nil {
+			s.exec.SetBacklog(s.now, l.id, l.queued)
+			s.judgeExecutor(l)
+			return w.Handle, p
+		}
+	}
+	s.judgeExecutor(l)
+	return h, nil
+}
+
+// Transmitted ends the borrowing that Transmit began on path id.
+func (s *Session) Transmitted(now time.Duration, id schedulers.PathID) {
+	s.now = now
+	l := s.links[id]
+	if s.retired[id] != nil {
+		l, s.retired[id] = s.retired[id], nil
+	}
+	if l == nil {
+		return
+	}
+	for _, h := range l.lentPackets {
+		s.hist.Return(h)
+	}
+	for _, b := range l.lentControl {
+		s.cfg.Pool.Put(b)
+	}
+	clear(l.lentControl)
+	l.lentPackets, l.lentControl, l.lending = l.lentPackets[:0], l.lentControl[:0], false
+}
+
+// makePlan asks the scheduler for a plan.
+func (s *Session) makePlan() {
+	s.planAt = s.now + planInterval
+	s.snapshot()
+	s.plan = schedulers.Plan{}
+	s.sched.Plan(&s.snap, &s.plan)
+	for _, l := range s.links {
+		if l != nil && s.plan.Drain[l.id] > 0 {
+			// A path that probes for more must be given more.
+			s.plan.Drain[l.id] = max(s.plan.Drain[l.id], l.rate.PacingRate())
+		}
+	}
+	s.exec.SetPlan(s.now, &s.plan)
+	for _, l := range s.links {
+		if l != nil {
+			s.judgeExecutor(l)
+		}
+	}
+	s.tune()
+}
+
+func (s *Session) snapshot() {
+	s.snap.Seq++
+	s.snap.Now, s.snap.Queue, s.snap.FeedbackInterval = s.now, s.queueBytes, feedbackBusy
+	s.snap.Paths = s.snap.Paths[:0]
+	for _, l := range s.links {
+		if l != nil && l.attached {
+			s.snap.Paths = append(s.snap.Paths, s.describe(l))
+		}
+	}
+	relate(s.snap.Paths)
+}
+
+// relate makes the one-way delays relative to the lowest of them, so that none
+// is negative: as they come they hold the difference of two clocks.
+func relate(paths []schedulers.Path) {
+	lowest := Never
+	for i := range paths {
+		if paths[i].MinRTT > 0 {
+			lowest = min(lowest, paths[i].MinOWD)
+		}
+	}
+	for i := range paths {
+		if p := &paths[i]; p.MinRTT > 0 {
+			p.MinOWD -= lowest
+			p.OWD = max(p.OWD-lowest, 0)
+		}
+	}
+}
+
+// describe is a path as schedulers see it.
+func (s *Session) describe(l *link) schedulers.Path {
+	d := schedulers.Path{
+		ID: l.id, Name: l.cfg.Name, State: l.path.State(),
+		Rate: l.rate.Rate(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
+		MTU: l.cfg.MTU, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
+		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate,
+	}
+	d.SRTT, d.RTTVar = l.path.RTT()
+	d.MinRTT, _ = l.path.MinRTT(s.now)
+	d.OWD, d.MinOWD, _ = l.path.OWD()
+	if t := s.hist.Oldest(l.id); t >= 0 {
+		d.OldestUnacked = s.now - t
+	}
+	d.Loss = l.loss
+	return d
+}
