@@ -1,0 +1,266 @@
+package quick
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
+)
+
+// Tunnel is the WireGuard device, as Host needs it.
+type Tunnel interface {
+	// Create makes the TUN device and starts WireGuard on it.
+	Create(mtu int) error
+	// Configure takes the body of a UAPI set operation.
+	Configure(uapi string) error
+	// Close ends WireGuard and removes the device.
+	Close() error
+}
+
+// Host is this machine: the network namespace of the thread that made it.
+type Host struct {
+	Tunnel Tunnel
+	// Resolve finds the address of an endpoint; Output is where hooks and
+	// resolvconf print.
+	Resolve func(context.Context, wgconf.Endpoint) (netip.AddrPort, error)
+	Output  io.Writer
+
+	nl *netlink.Handle
+}
+
+// NewHost opens the machine. tunnel may be nil where nothing is created.
+func NewHost(tunnel Tunnel) (*Host, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	return &Host{Tunnel: tunnel, Resolve: Resolve, Output: os.Stderr, nl: nl}, nil
+}
+
+// Close gives the handle to the kernel back.
+func (h *Host) Close() { h.nl.Close() }
+
+// Do does step.
+func (h *Host) Do(ctx context.Context, step Step) (Undo, error) {
+	switch s := step.(type) {
+	case CreateLink:
+		return Undo{Link: s.Device}, h.Tunnel.Create(s.MTU)
+	case Configure:
+		return Undo{}, h.configure(ctx, s)
+	case AddAddress:
+		return Undo{}, h.onLink(s.Device, func(link netlink.Link) error { return addAddress(h.nl, link, s.Prefix) })
+	case SetUp:
+		return Undo{}, h.onLink(s.Device, func(link netlink.Link) error { return h.setUp(link, s.MTU) })
+	case SetDNS:
+		return Undo{DNS: s.Entry}, h.run(ctx, s.stdin(), "resolvconf", "-a", s.Entry, "-m", "0", "-x")
+	case SetMark:
+		return Undo{}, h.Tunnel.Configure(fmt.Sprintf("fwmark=%d\n", s.Mark))
+	case AddRoute:
+		return Undo{}, h.onLink(s.Device, func(link netlink.Link) error { return addRoute(h.nl, link, s) })
+	case AddRule:
+		return h.addRule(s.Rule)
+	case SetSysctl:
+		return setSysctl(s)
+	case Hook:
+		return Undo{}, h.hook(ctx, s)
+	}
+	return Undo{}, fmt.Errorf("no such step: %T", step)
+}
+
+// Undo takes a step back.
+func (h *Host) Undo(u Undo) error {
+	switch {
+	case u.Link != "":
+		return h.removeLink(u.Link)
+	case u.Rule != nil:
+		err := h.nl.RuleDel(kernelRule(*u.Rule))
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		return wrap(err, "deleting the policy rule %d", u.Rule.Priority)
+	case u.DNS != "":
+		return h.run(context.Background(), "", "resolvconf", "-d", u.DNS, "-f")
+	case u.Sysctl != nil:
+		return os.WriteFile(sysctlPath(u.Sysctl.Name), []byte(u.Sysctl.Value), 0o644)
+	}
+	return nil
+}
+
+// removeLink ends the tunnel, with which the interface goes. A journal of a
+// program that crashed may name an interface that the kernel has removed
+// already; one of that name that is there now is somebody else's.
+func (h *Host) removeLink(string) error {
+	if h.Tunnel == nil {
+		return nil
+	}
+	return h.Tunnel.Close()
+}
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+func (h *Host) onLink(name string, do func(netlink.Link) error) error {
+	link, err := h.nl.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return do(link)
+}
+
+func (h *Host) configure(ctx context.Context, s Configure) error {
+	endpoints := make([]netip.AddrPort, len(s.Config.Peers))
+	for i, peer := range s.Config.Peers {
+		if peer.Endpoint.IsZero() {
+			continue
+		}
+		var err error
+		if endpoints[i], err = h.Resolve(ctx, peer.Endpoint); err != nil {
+			return err
+		}
+	}
+	return h.Tunnel.Configure(s.Config.UAPI(endpoints))
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func addAddress(nl *netlink.Handle, link netlink.Link, p netip.Prefix) error {
+	err := nl.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)})
+	if family(p) == 6 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)) {
+		return fmt.Errorf("the address %s: %w; IPv6 seems to be off on this machine: set net.ipv6.conf.{all,default}.disable_ipv6 to 0, or take the address out", p, err)
+	}
+	return wrap(err, "the address %s", p)
+}
+
+// setUp also keeps the kernel from inventing a link-local address and
+// soliciting routers by it: a kernel WireGuard interface has none either.
+func (h *Host) setUp(link netlink.Link, mtu int) error {
+	name := link.Attrs().Name
+	const none = "1" // IN6_ADDR_GEN_MODE_NONE
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/addr_gen_mode", []byte(none), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := h.nl.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("the MTU %d of %s: %w", mtu, name, err)
+	}
+	return wrap(h.nl.LinkSetUp(link), "bringing up %s", name)
+}
+
+func addRoute(nl *netlink.Handle, link netlink.Link, s AddRoute) error {
+	route := &netlink.Route{
+		LinkIndex: link.Attrs().Index,
+		Dst:       ipNet(s.Prefix),
+		Table:     int(s.Table),
+		Protocol:  unix.RTPROT_BOOT,
+	}
+	if s.Table == 0 {
+		route.Table = mainTable
+	}
+	if family(s.Prefix) == 4 {
+		route.Scope = netlink.SCOPE_LINK
+	}
+	err := nl.RouteAdd(route)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("the route to %s: another interface has one already (`ip route show %s`); narrow AllowedIPs, or say Table = off or a table's number", s.Prefix, s.Prefix)
+	}
+	return wrap(err, "the route to %s", s.Prefix)
+}
+
+func kernelFamily(f int) int {
+	if f == 4 {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func kernelRule(r Rule) *netlink.Rule {
+	rule := netlink.NewRule()
+	rule.Family = kernelFamily(r.Family)
+	rule.Table = int(r.Table)
+	if r.Priority != 0 {
+		rule.Priority = r.Priority
+	}
+	if r.NotMark != 0 {
+		rule.Invert = true
+		rule.Mark = r.NotMark
+	} else {
+		rule.SuppressPrefixlen = 0
+	}
+	return rule
+}
+
+// addRule lets the kernel choose the priority, and finds out which it chose:
+// new rules go before all others, so it is the lowest of those like it.
+func (h *Host) addRule(r Rule) (Undo, error) {
+	if err := h.nl.RuleAdd(kernelRule(r)); err != nil {
+		return Undo{}, fmt.Errorf("the policy rule: %w", err)
+	}
+	want := kernelRule(r)
+	rules, err := h.nl.RuleList(want.Family)
+	if err != nil {
+		return Undo{}, fmt.Errorf("listing the policy rules: %w", err)
+	}
+	for _, have := range rules {
+		if have.Table == want.Table && have.Invert == want.Invert && have.Mark == want.Mark && have.SuppressPrefixlen == want.SuppressPrefixlen &&
+			(r.Priority == 0 || have.Priority < r.Priority) {
+			r.Priority = have.Priority
+		}
+	}
+	if r.Priority == 0 {
+		return Undo{}, errors.New("the policy rule is gone as soon as it was added; something else manages the rules here")
+	}
+	return Undo{Rule: &r}, nil
+}
+
+func sysctlPath(name string) string {
+	return "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+}
+
+func setSysctl(s SetSysctl) (Undo, error) {
+	path := sysctlPath(s.Name)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return Undo{}, err
+	}
+	before := strings.TrimSpace(string(old))
+	if before == s.Value {
+		return Undo{}, nil
+	}
+	if err := os.WriteFile(path, []byte(s.Value), 0o644); err != nil {
+		return Undo{}, fmt.Errorf("%w; in a container, set it from outside (--sysctl %s=%s)", err, s.Name, s.Value)
+	}
+	return Undo{Sysctl: &SetSysctl{Name: s.Name, Value: before}}, nil
+}
+
+// hook runs a command as wg-quick does, which evaluates it in a bash with
+// these options set.
+func (h *Host) hook(ctx context.Context, s Hook) error {
+	return h.run(ctx, "", "bash", "-e", "-o", "pipefail", "-O", "extglob", "-c", s.String())
+}
+
+func (h *Host) run(ctx context.Context, stdin, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Stdout, cmd.Stderr = h.Output, h.Output
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("%s failed: %w", name, err)
+	}
+	return err
+}
