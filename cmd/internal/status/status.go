@@ -1,0 +1,109 @@
+// Package status is what `wg-bond status` tells: WireGuard's own state as
+// `wg show` tells it, and below each peer how it is bonded.
+package status
+
+import (
+	"time"
+)
+
+// Interface is one wg-bond, of `up` or of `serve`. The JSON names are stable:
+// fields are added, never renamed.
+type Interface struct {
+	Name string `json:"interface"`
+	// Role is "up" or "serve".
+	Role       string `json:"role"`
+	PublicKey  string `json:"public_key,omitempty"`
+	PrivateKey string `json:"-"` // for WG_HIDE_KEYS=never only, and never in JSON
+	ListenPort uint16 `json:"listen_port,omitempty"`
+	FwMark     uint32 `json:"fwmark,omitempty"`
+	Scheduler  string `json:"scheduler,omitempty"`
+	// Upstream is the stock WireGuard that `serve` stands before.
+	Upstream string `json:"upstream,omitempty"`
+	Peers    []Peer `json:"peers"`
+	// Drops counts datagrams that no session can be charged with, by reason.
+	Drops map[string]uint64 `json:"drops,omitempty"`
+}
+
+// Peer is one peer of WireGuard's.
+type Peer struct {
+	PublicKey           string   `json:"public_key"`
+	PresharedKey        string   `json:"-"`
+	HasPresharedKey     bool     `json:"has_preshared_key"`
+	Endpoint            string   `json:"endpoint,omitempty"`
+	AllowedIPs          []string `json:"allowed_ips"`
+	LatestHandshake     int64    `json:"latest_handshake"` // Unix time, seconds; 0: never
+	RxBytes             uint64   `json:"rx_bytes"`         // as WireGuard counts: once each, without headers
+	TxBytes             uint64   `json:"tx_bytes"`
+	PersistentKeepalive uint16   `json:"persistent_keepalive"` // seconds; 0: off
+	Bond                *Bond    `json:"bond,omitempty"`
+}
+
+// Bond is the session with one peer.
+type Bond struct {
+	Bonded      bool    `json:"bonded"`
+	BondedFor   float64 `json:"bonded_for"`             // seconds
+	PlainReason string  `json:"plain_reason,omitempty"` // why it is not bonded
+	// ClientAddress is how the stock WireGuard sees a client of `serve`.
+	ClientAddress string            `json:"client_address,omitempty"`
+	Queue         int               `json:"queue"`      // bytes waiting for a path
+	Reordering    int               `json:"reordering"` // packets held back for order
+	Sent          uint64            `json:"sent"`       // datagrams
+	Received      uint64            `json:"received"`   // datagrams
+	Repairs       uint64            `json:"repairs"`    // datagrams sent again
+	OutOfOrder    uint64            `json:"out_of_order"`
+	Paths         []Path            `json:"paths"`
+	Drops         map[string]uint64 `json:"drops,omitempty"` // packets, by reason
+}
+
+// Path is one path of a session. Bytes are of whole IP packets, copies and
+// control messages included: what the link's owner pays for. Rates are bytes
+// per second, times seconds.
+type Path struct {
+	Name   string `json:"name"`
+	Device string `json:"device,omitempty"`
+	// State is probing, active, suspect or dead; or, before the path can be
+	// used at all: closed, waiting (for the device), leasing (from the relay).
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"` // why it is in that state
+	Local  string `json:"local,omitempty"`
+	Remote string `json:"remote,omitempty"`
+	Relay  string `json:"relay,omitempty"`
+	Lease  string `json:"lease,omitempty"`
+
+	Rate      float64 `json:"rate"`      // estimated delivery rate; 0: not known
+	RTT       float64 `json:"rtt"`       // smoothed; 0: not known
+	MinRTT    float64 `json:"min_rtt"`   // lowest of late; 0: not known
+	Loss      float64 `json:"loss"`      // ratio, 0 to 1
+	InFlight  int     `json:"in_flight"` // bytes
+	Queued    int     `json:"queued"`    // bytes in the path's own queue
+	MTU       int     `json:"mtu"`       // largest UDP payload, bytes; 0: not known
+	TxBytes   uint64  `json:"tx_bytes"`
+	RxBytes   uint64  `json:"rx_bytes"`
+	TxPackets uint64  `json:"tx_packets"`
+	RxPackets uint64  `json:"rx_packets"`
+	Lost      uint64  `json:"lost_packets"`
+	// Share is the path's part, 0 to 1, of all bytes that the session has
+	// sent and received so far.
+	Share     float64  `json:"share"`
+	LastHeard *float64 `json:"last_heard,omitempty"` // seconds ago; absent: never
+	Backup    bool     `json:"backup"`
+	Metered   bool     `json:"metered"`
+	Weight    float64  `json:"weight,omitempty"`
+	MaxRate   float64  `json:"max_rate,omitempty"`
+}
+
+// FillShares computes Share for paths of one session.
+func FillShares(paths []Path) {
+	var sum uint64
+	for _, p := range paths {
+		sum += p.TxBytes + p.RxBytes
+	}
+	for i := range paths {
+		if sum > 0 {
+			paths[i].Share = float64(paths[i].TxBytes+paths[i].RxBytes) / float64(sum)
+		}
+	}
+}
+
+// Seconds is d for a field of times.
+func Seconds(d time.Duration) float64 { return d.Seconds() }
