@@ -1,0 +1,140 @@
+package earliest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+)
+
+const (
+	mbit = 1e6 / 8
+	// far is the offset between the clocks of the two ends, which no plan
+	// may depend on.
+	far = -400 * 24 * time.Hour
+)
+
+// link is an active path of so many Mbit/s and ms, with nothing under way.
+func link(id schedulers.PathID, rate float64, rtt time.Duration) schedulers.Path {
+	rtt *= time.Millisecond
+	return schedulers.Path{ID: id, State: schedulers.Active, Rate: rate * mbit, MinRTT: rtt, SRTT: rtt, MinOWD: far + rtt/2, OWD: far + rtt/2}
+}
+
+func with(p schedulers.Path, change func(*schedulers.Path)) schedulers.Path {
+	change(&p)
+	return p
+}
+
+// bulk is what the plan says of a path in class Bulk: base in ms, cap in
+// bytes; unused paths are left out.
+type bulk struct {
+	id   int
+	base float64
+	cap  int
+}
+
+func TestPlan(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		paths []schedulers.Path
+		want  []bulk
+	}{
+		{"one path: 10 ms of queue", []schedulers.Path{link(0, 8, 50)}, []bulk{{0, 0, 10_000}}},
+		{"never less than two packets", []schedulers.Path{link(0, 0.8, 50)}, []bulk{{0, 0, 3000}}},
+		{"the near path may queue until the far one is as near",
+			[]schedulers.Path{link(0, 20, 30), link(1, 5, 120)},
+			[]bulk{{0, 0, 55e-3 * 20 * mbit}, {1, 45, 10e-3 * 5 * mbit}}},
+		{"a slow far path beside a fast one is left out",
+			[]schedulers.Path{link(0, 50, 20), link(1, 2, 300)},
+			[]bulk{{0, 0, 10e-3 * 50 * mbit}}},
+		{"15 ms more are always worth it",
+			[]schedulers.Path{link(0, 50, 20), link(1, 1, 50)},
+			[]bulk{{0, 0, 25e-3 * 50 * mbit}, {1, 15, 3000}}},
+		{"more than 200 ms never",
+			[]schedulers.Path{link(0, 5, 20), link(1, 50, 422)},
+			[]bulk{{0, 0, 10e-3 * 5 * mbit}}},
+		{"the rates of all nearer paths count",
+			[]schedulers.Path{link(0, 5, 20), link(1, 5, 40), link(2, 2, 200)}, // 90 ms: worth it beside 5, not beside 10
+			[]bulk{{0, 0, 20e-3 * 5 * mbit}, {1, 10, 10e-3 * 5 * mbit}}},
+		{"a path that queues is farther by its queue",
+			[]schedulers.Path{with(link(0, 8, 50), func(p *schedulers.Path) { p.InFlight = 50_000 + 30_000 }), link(1, 8, 60)},
+			[]bulk{{0, 30, 10e-3 * 8 * mbit}, {1, 5, 35e-3 * 8 * mbit}}},
+		{"what is in flight on an empty link is no queue",
+			[]schedulers.Path{with(link(0, 8, 50), func(p *schedulers.Path) { p.InFlight = 50_000 })},
+			[]bulk{{0, 0, 10_000}}},
+		{"a path that is late to acknowledge is farther by that",
+			[]schedulers.Path{with(link(0, 8, 50), func(p *schedulers.Path) { p.OldestUnacked = 50e6 + 2*10e6 + 40e6 }), link(1, 8, 60)},
+			[]bulk{{0, 40, 10e-3 * 8 * mbit}, {1, 5, 45e-3 * 8 * mbit}}},
+		{"and left out when it is very late",
+			[]schedulers.Path{with(link(0, 8, 50), func(p *schedulers.Path) { p.OldestUnacked = 500e6 }), link(1, 8, 60)},
+			[]bulk{{1, 5, 10e-3 * 8 * mbit}}},
+		{"with no rate known a path may have 32 packets",
+			[]schedulers.Path{with(link(0, 0, 50), func(p *schedulers.Path) { p.MaxRate = 0 })},
+			[]bulk{{0, 0, 48_000}}},
+		{"so that it can learn beside others too, without making them wait",
+			[]schedulers.Path{link(0, 50, 20), link(1, 0, 300)},
+			[]bulk{{0, 0, 10e-3 * 50 * mbit}, {1, 140, 48_000}}},
+		{"a backup is left alone",
+			[]schedulers.Path{link(0, 8, 50), with(link(1, 8, 20), func(p *schedulers.Path) { p.Backup = true })},
+			[]bulk{{0, 0, 10_000}}},
+		{"until it is the last",
+			[]schedulers.Path{with(link(0, 8, 50), func(p *schedulers.Path) { p.State = schedulers.Suspect }), with(link(1, 8, 20), func(p *schedulers.Path) { p.Backup = true })},
+			[]bulk{{1, 0, 10_000}}},
+		{"the user's limit is a rate",
+			[]schedulers.Path{with(link(0, 80, 50), func(p *schedulers.Path) { p.MaxRate = 8 * mbit })},
+			[]bulk{{0, 0, 10_000}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := schedulers.Snapshot{Seq: 1, FeedbackInterval: 10 * time.Millisecond, Paths: c.paths}
+			var p schedulers.Plan
+			New().Plan(&s, &p)
+			if err := schedulers.Validate(&p, &s); err != nil {
+				t.Fatal(err)
+			}
+			var got []bulk
+			for id, path := range p.Classes[schedulers.Bulk].Paths {
+				if path.Use {
+					got = append(got, bulk{id, path.Base / 1e6, path.Cap})
+				}
+			}
+			if len(got) != len(c.want) {
+				t.Fatalf("plan %+v, want %+v", got, c.want)
+			}
+			for i, w := range c.want {
+				g := got[i]
+				// Floats: equal to a microsecond and a byte.
+				if d := g.base - w.base; g.id != w.id || d > 1e-3 || d < -1e-3 || g.cap-w.cap > 1 || w.cap-g.cap > 1 {
+					t.Errorf("path %+v, want %+v", g, w)
+				}
+			}
+		})
+	}
+}
+
+func TestClasses(t *testing.T) {
+	s := schedulers.Snapshot{Paths: []schedulers.Path{
+		link(0, 20, 30), link(1, 5, 120),
+		with(link(2, 5, 120), func(p *schedulers.Path) { p.State = schedulers.Probing }),
+		with(link(3, 5, 120), func(p *schedulers.Path) { p.State = schedulers.Dead }),
+		with(link(4, 5, 120), func(p *schedulers.Path) { p.Backup = true }),
+	}}
+	var p schedulers.Plan
+	New().Plan(&s, &p)
+	if c := p.Classes[schedulers.Control].Copies; c != 0b10111 {
+		t.Errorf("handshakes are copied to %#b, want all paths but the dead", c)
+	}
+	for _, c := range []schedulers.Class{schedulers.Small, schedulers.Bulk} {
+		if p.Classes[c].Copies != 0 {
+			t.Errorf("class %v is copied", c)
+		}
+	}
+	for id := range 2 {
+		small, bulk := p.Classes[schedulers.Small].Paths[id], p.Classes[schedulers.Bulk].Paths[id]
+		if small.Base != bulk.Base || small.PerByte*2 != bulk.PerByte || small.Cap != bulk.Cap+smallSlack {
+			t.Errorf("path %d: small %+v, bulk %+v", id, small, bulk)
+		}
+		if want := s.Paths[id].Rate; p.Drain[id] != want || bulk.PerByte != 1e9/want {
+			t.Errorf("path %d drains at %v and costs %v ns a byte, its rate is %v", id, p.Drain[id], bulk.PerByte, want)
+		}
+	}
+}
