@@ -69,10 +69,10 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	// When this process, the sandbox's first, exits, the kernel ends the rest.
-	defer context.AfterFunc(ctx, func() {
+	measured := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(os.Stderr, "bondlab: interrupted")
 		os.Exit(130)
-	})()
+	})
 
 	opt := lab.Options{Bin: r.Bin, StockServer: r.Server == "stock", Captures: r.Pcap}
 	if opt.Bin == "" {
@@ -112,6 +112,7 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 			err = res.WriteTable(os.Stdout)
 		}
 	}
+	measured()
 	if r.Keep {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "bondlab:", err)

@@ -62,5 +62,8 @@ type enterCmd struct {
 
 // Run is what nsenter starts in the sandbox.
 func (e *enterCmd) Run() error {
+	for len(e.Command) > 1 && e.Command[0] == "--" {
+		e.Command = e.Command[1:] // shell's own, and perhaps the user's
+	}
 	return sandbox.Enter(e.ID, e.Host, e.Command)
 }

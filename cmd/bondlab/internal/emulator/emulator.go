@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/pcap"
 	"github.com/wg-bond/wg-bond/wgbond/sim"
 	"golang.org/x/sys/unix"
 )
@@ -68,8 +69,8 @@ type pipe struct {
 	lateness Lateness
 	blocked  uint64    // packets that the receiving device refused
 	past     sim.Stats // of the models before this one
-	tapIn    *Capture
-	tapOut   *Capture
+	tapIn    *pcap.Writer
+	tapOut   *pcap.Writer
 }
 
 // Link is one emulated link, between the devices A and B.
@@ -225,7 +226,7 @@ func sum(a, b sim.Stats) sim.Stats {
 
 // Capture records the packets at both ends of the link: a what enters and
 // leaves device A, b the same at B. Nil ends a recording.
-func (l *Link) Capture(a, b *Capture) {
+func (l *Link) Capture(a, b *pcap.Writer) {
 	l.e.do(func() error {
 		l.ab.tapIn, l.ab.tapOut = a, b
 		l.ba.tapIn, l.ba.tapOut = b, a
@@ -348,7 +349,7 @@ func (e *Emulator) carry() (more bool) {
 			}
 			pkt.n = n
 			if p.tapIn != nil {
-				p.tapIn.Packet(now, pkt.buf[:n])
+				p.tapIn.Packet(time.Now(), pkt.buf[:n])
 			}
 			if p.link == nil || !p.link.Push(now-p.epoch, n, pkt) {
 				e.put(pkt)
@@ -379,12 +380,11 @@ func (e *Emulator) deliver() (next time.Duration) {
 			}
 			pkt, n, _ := p.link.Pop(now - p.epoch)
 			_, err := unix.Write(p.to, pkt.buf[:n])
-			written := monotonic()
-			p.lateness.add(written - due)
+			p.lateness.add(monotonic() - due)
 			if err != nil {
 				p.blocked++ // EIO: device down. EINVAL: not an IP packet.
 			} else if p.tapOut != nil {
-				p.tapOut.Packet(written, pkt.buf[:n])
+				p.tapOut.Packet(time.Now(), pkt.buf[:n])
 			}
 			e.put(pkt)
 		}

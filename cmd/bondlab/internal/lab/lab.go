@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/emulator"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/pcap"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
 	"github.com/wg-bond/wg-bond/wgbond/sim"
@@ -77,7 +78,8 @@ type Lab struct {
 
 	hosts    map[string]*sandbox.Host
 	emulator *emulator.Emulator
-	captures []*emulator.Capture
+	captures []*pcap.Writer
+	tap      io.Closer // of the server's loopback device
 	keys     keys
 	programs []*Program // in the order in which they were started
 	serve    *Program
@@ -257,15 +259,17 @@ func (l *Lab) makeLinks() (err error) {
 	return l.ConfigureLinks(false, nil)
 }
 
-// capture starts the recording of every link at both ends.
+// capture starts the recording of every link at both ends, and of what the
+// shim and the stock WireGuard say to each other over the server's loopback
+// device.
 func (l *Lab) capture() error {
 	if l.Options.Captures == "" {
 		return nil
 	}
 	for _, link := range l.Links {
-		var ends [2]*emulator.Capture
+		var ends [2]*pcap.Writer
 		for i, end := range []string{link.Host + "-" + link.Device, "internet"} {
-			c, err := emulator.NewCapture(filepath.Join(l.Options.Captures, link.Name+"-"+end+".pcap"))
+			c, err := pcap.Create(filepath.Join(l.Options.Captures, link.Name+"-"+end+".pcap"))
 			if err != nil {
 				return err
 			}
@@ -274,7 +278,13 @@ func (l *Lab) capture() error {
 		}
 		link.wire.Capture(ends[0], ends[1])
 	}
-	return nil
+	c, err := pcap.Create(filepath.Join(l.Options.Captures, "server-lo.pcap"))
+	if err != nil {
+		return err
+	}
+	l.captures = append(l.captures, c)
+	l.tap, err = tapLoopback(l.hosts[Server], c)
+	return err
 }
 
 // ConfigureLinks gives every link a new model whose time begins now, without
@@ -317,6 +327,9 @@ func (l *Lab) Close() error {
 			link.wire.Capture(nil, nil)
 		}
 		err = l.emulator.Close()
+	}
+	if l.tap != nil {
+		err = errors.Join(err, l.tap.Close())
 	}
 	for _, c := range l.captures {
 		err = errors.Join(err, c.Close())
