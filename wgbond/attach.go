@@ -41,8 +41,9 @@ func (s *Session) RemovePath(now time.Duration, id schedulers.PathID) {
 	if l == nil {
 		return
 	}
+	attached := l.attached
 	s.dropLink(l)
-	if by := s.controlLink(); by != nil && l.attached {
+	if by := s.controlLink(); by != nil && attached {
 		s.begin(by.id)
 		s.add(&wire.Detach{Path: uint8(id)})
 		s.finish(by)

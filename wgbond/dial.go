@@ -15,7 +15,11 @@ const (
 
 	// lostAfter is the time without a working path after which a client
 	// takes the bond for lost: it sends plainly and dials again.
-	lostAfter = 1200 * time.Millisecond
+	lostAfter = 500 * time.Millisecond
+
+	// attachTime is what new keys have to lead to a working path before the
+	// client dials again.
+	attachTime = 2 * time.Second
 
 	// rekeyAfter is the age at which keys are replaced.
 	rekeyAfter = 10 * time.Minute
@@ -52,7 +56,7 @@ func (s *Session) dialDue() time.Duration {
 	} else {
 		due = s.establishAt + rekeyAfter
 	}
-	if s.transport != nil && !s.dial.lost && s.workingLinks() == 0 {
+	if s.transport != nil && (!s.dial.lost || !s.dial.dialling) && s.workingLinks() == 0 {
 		due = min(due, s.dial.worked+lostAfter)
 	}
 	return due
@@ -99,13 +103,15 @@ func (s *Session) judgeBond() {
 	switch {
 	case s.workingLinks() != 0:
 		s.dial.worked, s.dial.lost = s.now, false
-	case s.cfg.Role == Client && !s.dial.lost && s.now-s.dial.worked >= lostAfter:
-		s.dial.lost = true
-		s.counts.bondLost++
+	case s.cfg.Role == Client && s.now-s.dial.worked >= lostAfter:
+		if !s.dial.lost {
+			s.dial.lost = true
+			s.counts.bondLost++
+			s.flushPlain()
+		}
 		if !s.dial.dialling {
 			s.redial()
 		}
-		s.flushPlain()
 	}
 }
 
@@ -140,11 +146,13 @@ func (s *Session) establish(t *control.Transport) {
 	s.previous, s.transport = s.transport, t
 	s.establishAt = s.now
 	s.dial.dialling, s.dial.tries = false, 0
-	if s.dial.lost || s.previous == nil {
-		s.dial.worked = s.now // a chance to attach before it counts as lost
-	}
 	if s.cfg.Role == Server {
 		return
+	}
+	if s.workingLinks() == 0 {
+		// Plain until the first path is attached, which has some time.
+		s.dial.lost = true
+		s.dial.worked = s.now + attachTime
 	}
 	// Attach all paths under the new keys: a server that has begun anew says
 	// so in its answer, and one that has not confirms at once.

@@ -63,8 +63,7 @@ type link struct {
 	marked    uint64
 	markedAt  time.Duration
 
-	overruled bool // by the executor's own judgement
-	pings     [8]sentPing
+	pings [8]sentPing
 
 	txPackets, txBytes uint64
 	rxPackets, rxBytes uint64

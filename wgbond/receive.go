@@ -76,6 +76,14 @@ func (s *Session) ReceiveStray(now time.Duration, from Remote, pkt []byte) {
 // session's: the peer announced it.
 func (s *Session) OwnsIndex(index uint32) bool { return s.recv.Announced(index) }
 
+// OwnsReceiver reports whether sealed messages with this receiver index are
+// this session's. One that comes by a known path with another may be the first
+// of a new handshake: the peer began anew at the same address.
+func (s *Session) OwnsReceiver(index uint32) bool {
+	return s.transport != nil && s.transport.LocalIndex() == index ||
+		s.previous != nil && s.previous.LocalIndex() == index
+}
+
 // receiveControl opens a control datagram. l is nil if it came from an address
 // that is no path's.
 func (s *Session) receiveControl(l *link, from Remote, pkt []byte) {
@@ -102,14 +110,18 @@ func (s *Session) receiveControl(l *link, from Remote, pkt []byte) {
 			s.order.Heard(s.now, l.id)
 		}
 	}
-	size := len(pkt)
+	attaching := false
 	for s.dec.Next() {
-		s.onFrame(l, from, s.dec.Frame(), size)
+		f := s.dec.Frame()
+		if _, ok := f.(*wire.Attach); ok {
+			attaching = true // which challenges the address itself
+		}
+		s.onFrame(l, from, f, len(pkt))
 	}
 	if s.dec.Err() != nil {
 		s.counts.drop(dropMalformedControl)
 	}
-	if l == nil && s.cfg.Role == Server {
+	if l == nil && s.cfg.Role == Server && !attaching {
 		s.onStrayPath(schedulers.PathID(s.dec.Path()), from)
 	}
 }

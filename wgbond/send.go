@@ -240,8 +240,7 @@ const copyQueue = 64 * 1500
 func (s *Session) judgeExecutor(l *link) {
 	limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap)
 	over := !s.usable(l) || l.queued > 0 && l.queued >= limit
-	if over != l.overruled {
-		l.overruled = over
+	if over != (s.exec.Blocked()>>l.id&1 != 0) {
 		s.exec.Override(l.id, over)
 	}
 }

@@ -265,7 +265,8 @@ func (s *Session) Deliver(out [][]byte) [][]byte {
 	return s.order.Release(s.now, out)
 }
 
-// Ready has a bit set for each path with datagrams to transmit now.
+// Ready has a bit set for each path with datagrams to transmit now. (In rare
+// cases Transmit then finds that what waited was reported delivered meanwhile.)
 func (s *Session) Ready() (mask uint32) {
 	for id, l := range s.links {
 		if l != nil && !l.lending && s.retired[id] == nil && s.ready(l) {

@@ -243,7 +243,9 @@ func (c *Controller) boundLoss(loss float64) {
 		if c.inFlightHi > 0 {
 			w = min(w, c.inFlightHi)
 		}
-		c.inFlightHi = max(w*lossCut, 0.5*c.bdp(), minPackets*packetSize)
+		// Not below what keeps the pipe just full: else loss that is no sign of
+		// congestion shrinks the window, the window the rate, and so on down.
+		c.inFlightHi = max(w*lossCut, c.bdp()+c.feedbackBytes()+2*packetSize)
 	case c.inFlightHi > 0:
 		c.inFlightHi *= lossRaise
 		if c.inFlightHi > 2*float64(c.delayWindow()) {
