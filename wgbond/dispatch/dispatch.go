@@ -33,11 +33,25 @@ type choice struct {
 	id                 schedulers.PathID
 }
 
-// class is the plan of one class, with only the paths that it uses.
+// class is the plan of one class, with only the paths that it uses, and of
+// those the ones that are open: not blocked. Both are by ascending id.
 type class struct {
-	choices [schedulers.MaxPaths]choice // by ascending id
+	choices [schedulers.MaxPaths]choice
 	n       int
+	open    [schedulers.MaxPaths]choice
+	nOpen   int
 	copies  uint32
+}
+
+// reopen makes the open choices anew.
+func (c *class) reopen(blocked uint32) {
+	c.nOpen = 0
+	for _, p := range c.choices[:c.n] {
+		if blocked>>p.id&1 == 0 {
+			c.open[c.nOpen] = p
+			c.nOpen++
+		}
+	}
 }
 
 // Executor follows a plan. The zero value follows the empty plan: it picks no
@@ -72,6 +86,7 @@ func (e *Executor) SetPlan(now time.Duration, p *schedulers.Plan) {
 				e.used |= 1 << id
 			}
 		}
+		to.reopen(e.blocked)
 	}
 	e.draining = 0
 	for id, rate := range p.Drain {
@@ -107,10 +122,11 @@ func (e *Executor) Pick(now time.Duration, c schedulers.Class, size int) (id sch
 	// integer minimum, without a branch that the processor cannot foresee.
 	cl := &e.classes[c]
 	best, s := uint64(math.MaxUint64), float64(size)
-	for i := range cl.choices[:cl.n] {
-		p := &cl.choices[i]
+	open := cl.open[:cl.nOpen]
+	for i := range open {
+		p := &open[i]
 		b := e.backlog[p.id%schedulers.MaxPaths]
-		if b+s > p.cap && b > 0 || e.blocked>>(p.id&31)&1 != 0 {
+		if b+s > p.cap && b > 0 {
 			continue
 		}
 		best = min(best, math.Float64bits(p.base+p.perByte*b)&^15|uint64(p.id))
@@ -124,7 +140,7 @@ func (e *Executor) Charge(now time.Duration, id schedulers.PathID, size int) {
 	if now != e.now {
 		e.advance(now)
 	}
-	if e.backlog[id] += float64(size); e.backlog[id] > epoch {
+	if e.backlog[id] += float64(size); e.backlog[id] > epoch && e.drain[id] == 0 {
 		e.level()
 	}
 }
@@ -137,15 +153,14 @@ func (e *Executor) Copies(c schedulers.Class) uint32 { return e.classes[c].copie
 // dead, or its window is full. That cannot wait for the next plan.
 func (e *Executor) Override(id schedulers.PathID, blocked bool) {
 	bit := uint32(1) << id
-	if blocked {
-		e.blocked |= bit
+	if blocked == (e.blocked&bit != 0) {
 		return
 	}
-	if e.blocked&bit == 0 {
-		return
+	e.blocked ^= bit
+	for c := range e.classes {
+		e.classes[c].reopen(e.blocked)
 	}
-	e.blocked &^= bit
-	if e.drain[id] == 0 {
+	if !blocked && e.drain[id] == 0 {
 		e.rejoin(id)
 	}
 }
