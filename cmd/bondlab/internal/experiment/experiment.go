@@ -5,6 +5,7 @@
 package experiment
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -149,6 +150,7 @@ func bonded(l *lab.Lab, cc string) (Reading, error) {
 		}
 		stop := events(l)
 		got, err := workload(l, cc, l.Scenario.Events)
+		l.LogStatus()
 		if e := stop(); err == nil {
 			err = e
 		}
@@ -177,6 +179,7 @@ func events(l *lab.Lab) (stop func() error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // of failed, and of the laboratory
 	var failed error
+	var stopped []string // relays
 	start := time.Now()
 	for _, e := range l.Scenario.Events {
 		if e.What == scenario.EventOutage {
@@ -197,6 +200,7 @@ func events(l *lab.Lab) (stop func() error) {
 				err = l.StartServe()
 			case scenario.EventStopRelay:
 				l.StopRelay(e.Host)
+				stopped = append(stopped, e.Host)
 			}
 			if failed == nil {
 				failed = err
@@ -206,6 +210,9 @@ func events(l *lab.Lab) (stop func() error) {
 	return func() error {
 		close(quit)
 		wg.Wait()
+		for _, n := range stopped { // the next run needs it again
+			failed = errors.Join(failed, l.StartRelay(n))
+		}
 		return failed
 	}
 }

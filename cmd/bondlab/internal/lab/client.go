@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
 )
 
 // Client is a borrower's end of the tunnel.
@@ -48,7 +50,73 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{lab: l, program: p}
-	return c, c.ready()
+	if err := c.ready(); err != nil || l.Options.StockServer {
+		return c, err
+	}
+	return c, c.bonded(len(links))
+}
+
+// bonded waits until the session has keys and all paths carry.
+func (c *Client) bonded(paths int) error {
+	var last string
+	err := c.program.until(fmt.Sprintf("bonded over %d paths", paths), patience, func() bool {
+		s, err := c.lab.Status(Borrower)
+		if err != nil {
+			last = err.Error()
+			return false
+		}
+		for _, peer := range s.Peers {
+			if b := peer.Bond; b != nil && b.Bonded {
+				active := 0
+				last = "paths:"
+				for _, p := range b.Paths {
+					last += fmt.Sprintf(" %s %s (%s)", p.Name, p.State, p.Reason)
+					if p.State == "active" {
+						active++
+					}
+				}
+				return active == paths
+			} else if b != nil {
+				last = "plain: " + b.PlainReason
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("%w\nits status: %s", err, last)
+	}
+	return nil
+}
+
+// Status asks the wg-bond of a host for its state.
+func (l *Lab) Status(host string) (s status.Interface, err error) {
+	path, err := l.program("wg-bond")
+	if err != nil {
+		return s, err
+	}
+	out, err := l.hosts[host].Output(path, "status", "wg0", "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("wg-bond status of host %s: %w", host, err)
+	}
+	return s, nil
+}
+
+// LogStatus writes the wg-bonds' state to the log, if there is one.
+func (l *Lab) LogStatus() {
+	if l.Options.Log == nil {
+		return
+	}
+	for _, host := range []string{Borrower, Server} {
+		path, err := l.program("wg-bond")
+		var out string
+		if err == nil {
+			out, err = l.hosts[host].Output(path, "status", "wg0")
+		}
+		fmt.Fprintf(l.Options.Log, "%s: wg-bond status (error: %v)\n%s\n", host, err, out)
+	}
 }
 
 // StartStock starts a stock wireguard-go on the borrower, routed over one

@@ -55,8 +55,8 @@ func (l *Lab) startPrograms() error {
 	if err := l.StartServe(); err != nil {
 		return err
 	}
-	for k, n := range l.Scenario.Neighbours() {
-		if err := l.startRelay(n, airNeighbour(k)); err != nil {
+	for _, n := range l.Scenario.Neighbours() {
+		if err := l.StartRelay(n); err != nil {
 			return err
 		}
 	}
@@ -163,11 +163,11 @@ func (l *Lab) KillServe() {
 	}
 }
 
-// startRelay starts relayd on a neighbour.
-func (l *Lab) startRelay(n string, addr netip.Addr) error {
+// StartRelay starts relayd on a neighbour.
+func (l *Lab) StartRelay(n string) error {
 	conf, err := l.writeFile(n, "relayd.toml", fmt.Sprintf(
 		"listen = %q\ndevice = %q\nprivate-key = %q\n\n[[allow]]\npublic-key = %q\n",
-		netip.AddrPortFrom(addr, relayPort), "wwan0", l.keys.relays[n], l.keys.client.PublicKey()))
+		netip.AddrPortFrom(l.airAddr(n), relayPort), "wwan0", l.keys.relays[n], l.keys.client.PublicKey()))
 	if err != nil {
 		return err
 	}
