@@ -322,21 +322,29 @@ func (l *Lab) Close() error {
 	for _, p := range slices.Backward(l.programs) {
 		p.Stop(2 * time.Second)
 	}
+	err = l.endCaptures()
 	if l.emulator != nil {
-		for _, link := range l.Links {
-			link.wire.Capture(nil, nil)
-		}
-		err = l.emulator.Close()
-	}
-	if l.tap != nil {
-		err = errors.Join(err, l.tap.Close())
-	}
-	for _, c := range l.captures {
-		err = errors.Join(err, c.Close())
+		err = errors.Join(err, l.emulator.Close())
 	}
 	for _, h := range l.hosts {
 		h.Close()
 	}
+	return err
+}
+
+// endCaptures completes the captures.
+func (l *Lab) endCaptures() error {
+	for _, link := range l.Links {
+		link.wire.Capture(nil, nil)
+	}
+	var err error
+	if l.tap != nil {
+		err = l.tap.Close()
+	}
+	for _, c := range l.captures {
+		err = errors.Join(err, c.Close())
+	}
+	l.tap, l.captures = nil, nil
 	return err
 }
 

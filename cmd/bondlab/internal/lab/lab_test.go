@@ -27,16 +27,57 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, web.Serve(os.Args[2]))
 		os.Exit(1)
 	}
-	sandbox.Main(m.Run)
+	sandbox.Main(func() int {
+		code := m.Run()
+		if programs != "" {
+			os.RemoveAll(programs)
+		}
+		return code
+	})
+}
+
+// programs is where buildPrograms put them.
+var programs string
+
+// buildPrograms builds the programs under test, as `make build` does.
+func buildPrograms(t *testing.T) string {
+	t.Helper()
+	if programs != "" {
+		return programs
+	}
+	dir, err := os.MkdirTemp("", "bondlab-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs = dir
+	for _, args := range [][]string{
+		{dir + "/", "github.com/wg-bond/wg-bond/cmd/wg-bond", "github.com/wg-bond/wg-bond/cmd/relayd"},
+		{dir + "/wireguard-go", "golang.zx2c4.com/wireguard"},
+	} {
+		if out, err := exec.Command("go", append([]string{"build", "-o"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+	}
+	return dir
 }
 
 // build makes the laboratory of a scenario with a stock server.
 func build(t *testing.T, name string) *Lab {
 	t.Helper()
+	for _, program := range []string{"wireguard-go"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("needs %s: %s", program, packageOf(program))
+		}
+	}
+	return buildWith(t, name, Options{StockServer: true})
+}
+
+func buildWith(t *testing.T, name string, opt Options) *Lab {
+	t.Helper()
 	if sandbox.ID() == "" {
 		t.Skip("needs root: network namespaces and TUN devices")
 	}
-	for _, program := range []string{"wireguard-go", "wg", "curl"} {
+	for _, program := range []string{"wg", "curl"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs %s: %s", program, packageOf(program))
 		}
@@ -45,7 +86,7 @@ func build(t *testing.T, name string) *Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := Build(s, Options{StockServer: true})
+	l, err := Build(s, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
