@@ -151,7 +151,7 @@ func Awkward() map[string]schedulers.Snapshot {
 		"a path days away":      with(same, func(p *schedulers.Path) { p.MinOWD = 3 * day }),
 		"opposite ends of time": with(func(p *schedulers.Path) { p.MinOWD = math.MinInt64 }, func(p *schedulers.Path) { p.MinOWD = math.MaxInt64 }),
 		"silent for a day":      with(same, func(p *schedulers.Path) { p.OldestUnacked = day }),
-		"no end in flight":      with(same, func(p *schedulers.Path) { p.InFlight = math.MaxInt }),
+		"a terabyte in flight":  with(same, func(p *schedulers.Path) { p.InFlight = 1 << 40 }),
 		"weightless":            with(same, func(p *schedulers.Path) { p.Weight = 0 }),
 		"heavy":                 with(same, func(p *schedulers.Path) { p.Weight = 1e300 }),
 		"no number for weight":  with(same, func(p *schedulers.Path) { p.Weight = math.NaN() }),

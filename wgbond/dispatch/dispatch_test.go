@@ -199,7 +199,7 @@ func TestAccountsAreSetBack(t *testing.T) {
 	e.SetPlan(0, weighted(1, 3))
 	expect(t, "4 TB", send(&e, 0, 400_000, 10_000_000), map[int]int{0: 100_000, 1: 300_000})
 	for id := range 2 {
-		if b := e.Backlog(0, schedulers.PathID(id)); b > epoch+epoch/2 {
+		if b := e.Backlog(0, schedulers.PathID(id)); b > 2*epoch {
 			t.Errorf("path %d has an account of %d bytes", id, b)
 		}
 	}
@@ -208,7 +208,7 @@ func TestAccountsAreSetBack(t *testing.T) {
 		e.Charge(0, 0, 1e6)
 		e.Charge(0, 9, 1e6) // a copy on a path that the plan does not use
 	}
-	if b := max(e.Backlog(0, 0), e.Backlog(0, 9)); b > epoch+epoch/2 {
+	if b := max(e.Backlog(0, 0), e.Backlog(0, 9)); b > 2*epoch {
 		t.Errorf("%d bytes", b)
 	}
 }

@@ -462,28 +462,6 @@ func TestIndexUsedAgain(t *testing.T) {
 	}
 }
 
-// A peer that began anew counts its key pairs from the start again.
-func TestForget(t *testing.T) {
-	b := play(t, Params{}, `
-		0 announce b 0
-		0 announce c 0
-		0 p1 heard
-		0 p0 b1 c5 b3       >`)
-	b.Forget(1)
-	b.KeyPair(1, 'a', 0, 0)
-	b.Packet(1, 0, 'a', 0, []byte("a0"))
-	var got []string
-	for _, pkt := range b.Release(1, nil) {
-		got = append(got, string(pkt))
-	}
-	if want := []string{"b1", "b3", "c5", "a0"}; !slices.Equal(got, want) {
-		t.Errorf("went on: %q, want %q", got, want)
-	}
-	if n, bytes := b.Held(); n != 0 || bytes != 0 {
-		t.Errorf("holds %d packets, %d bytes", n, bytes)
-	}
-}
-
 func TestGap(t *testing.T) {
 	b := New(Params{})
 	if g, ok := b.Gap(); ok {

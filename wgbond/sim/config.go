@@ -59,6 +59,19 @@ type Change struct {
 // Never.
 type Outage struct{ From, To time.Duration }
 
+// Delayed is the same link with every change and outage d later.
+func (cfg LinkConfig) Delayed(d time.Duration) LinkConfig {
+	cfg.Changes, cfg.Outages = slices.Clone(cfg.Changes), slices.Clone(cfg.Outages)
+	for i := range cfg.Changes {
+		cfg.Changes[i].At = add(cfg.Changes[i].At, d)
+	}
+	for i := range cfg.Outages {
+		o := &cfg.Outages[i]
+		o.From, o.To = add(o.From, d), add(o.To, d)
+	}
+	return cfg
+}
+
 // GilbertElliott is a two-state model of burst loss. The state may change
 // before each packet; then the packet is lost with its state's probability.
 // The mean burst is 1/ToGood packets, the share of bad packets

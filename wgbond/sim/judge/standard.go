@@ -1,0 +1,98 @@
+package judge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/sim"
+)
+
+const (
+	ms     = time.Millisecond
+	mbit   = 1e6 // bit/s
+	buffer = 150 * ms
+)
+
+// The scenarios by which a bond is judged, as the design has them: rate/RTT in
+// Mbit/s and ms, 150 ms of queue. The caller sets Scheduler, and TCP if it is
+// not to be CUBIC.
+
+func bulk(name string, paths ...Path) Scenario {
+	return Scenario{Name: name, Paths: paths, Time: 60 * time.Second, Warmup: 5 * time.Second, Ping: 100 * ms, Seed: 1}
+}
+
+func steady(name string, rate float64, rtt time.Duration) Path {
+	return Steady(name, rate*mbit, rate*mbit, rtt, buffer)
+}
+
+// Seed is the original experiment: 3 MB over 3.6/60 and 3.6/60, one through a
+// relay.
+func Seed() Scenario {
+	relayed := steady("relayed", 3.6, 60*ms)
+	lan := sim.LinkConfig{Rate: 100 * mbit, Delay: ms / 2}
+	relayed.Down = append(relayed.Down, lan)
+	relayed.Up = append([]sim.LinkConfig{lan}, relayed.Up...)
+	return Scenario{Name: "seed", Paths: []Path{steady("own", 3.6, 60*ms), relayed}, Bytes: 3e6, Time: time.Minute, Seed: 1}
+}
+
+// Equal is bulk over the links of Seed.
+func Equal() Scenario { return bulk("equal", steady("a", 3.6, 60*ms), steady("b", 3.6, 60*ms)) }
+
+// Unequal is bulk over 20/30 and 5/120, with a fetch of 10 kB every two
+// seconds.
+func Unequal() Scenario {
+	s := bulk("unequal", steady("fast", 20, 30*ms), steady("slow", 5, 120*ms))
+	for at := 10 * time.Second; at < s.Time; at += 2 * time.Second {
+		s.Fetch = append(s.Fetch, at)
+	}
+	return s
+}
+
+// Lossy is Unequal with random loss on path i.
+func Lossy(loss float64, i int) Scenario {
+	s := Unequal()
+	s.Name = fmt.Sprintf("lossy-%s-%g%%", s.Paths[i].Config.Name, loss*100)
+	s.Fetch = nil
+	s.Paths[i] = s.Paths[i].With(func(c *sim.LinkConfig) { c.Loss = loss })
+	return s
+}
+
+// Lossless takes random loss away, for Judge.
+func Lossless(c *sim.LinkConfig) { c.Loss = 0 }
+
+// Extreme is bulk over 50/20 and 2/300.
+func Extreme() Scenario { return bulk("extreme", steady("fast", 50, 20*ms), steady("slow", 2, 300*ms)) }
+
+// Four is bulk over 3.6/60, 10/40, 5/90 and 20/30.
+func Four() Scenario {
+	return bulk("four", steady("a", 3.6, 60*ms), steady("b", 10, 40*ms), steady("c", 5, 90*ms), steady("d", 20, 30*ms))
+}
+
+// Cold is 3 MB over the links of Unequal, nothing learned before.
+func Cold() Scenario {
+	s := Unequal()
+	s.Name, s.Bytes, s.Warmup, s.Fetch, s.Ping = "cold", 3e6, 0, nil, 0
+	return s
+}
+
+// Outage is bulk over two links 10/40, of which the second goes dark from
+// 20 s to 30 s.
+func Outage() Scenario {
+	dark := steady("goes", 10, 40*ms).With(func(c *sim.LinkConfig) {
+		c.Outages = []sim.Outage{{From: 20 * time.Second, To: 30 * time.Second}}
+	})
+	return bulk("outage", steady("stays", 10, 40*ms), dark)
+}
+
+// Cellular is bulk over two recorded links, each given as its traces down and
+// up, with RTTs of 50 and 90 ms and queues of 750 kB.
+func Cellular(a, b [2]*sim.Trace) Scenario {
+	path := func(name string, t [2]*sim.Trace, rtt time.Duration) Path {
+		link := func(t *sim.Trace) []sim.LinkConfig {
+			return []sim.LinkConfig{{Trace: t, Delay: rtt / 2, Queue: 750_000}}
+		}
+		return Path{Config: wgbond.PathConfig{Name: name}, Down: link(t[0]), Up: link(t[1])}
+	}
+	return bulk("cellular", path("a", a, 50*ms), path("b", b, 90*ms))
+}
