@@ -39,7 +39,10 @@ const (
 	fullPipeGain  = 1.25                   // growth that a round must show to stay in Startup
 	fullPipeWait  = 3                      // rounds without it
 	probeRTTAfter = 10 * time.Second       // age of the minimum that asks for ProbeRTT
-	probeRTTFor   = 200 * time.Millisecond // length of ProbeRTT
+	probeRTTFor   = 50 * time.Millisecond  // at least, once the pipe is drained
+	probeRTTShare = 0.75                   // of the BDP is what ProbeRTT keeps in flight
+	probeRTTMax   = time.Second            // in all, if the pipe does not drain
+	minRTTFresh   = 200 * time.Millisecond // a minimum met so lately ends ProbeRTT
 
 	lossBound = 0.02 // per round; above it the window shrinks
 	lossCut   = 0.85
@@ -115,6 +118,7 @@ type Controller struct {
 	cycleIndex    int
 	cycleStart    time.Duration
 	probeRTTUntil time.Duration
+	drained       bool    // in ProbeRTT: the pipe is as empty as wanted
 	inFlightHi    float64 // loss bound on the window, bytes; 0: none
 
 	tokens   float64 // pacer, bytes; may be negative
@@ -264,10 +268,15 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 		c.stepCycle(now, d.InFlight)
 		if d.MinRTTAge > probeRTTAfter && d.MayProbeRTT {
 			c.mode = probeRTT
-			c.probeRTTUntil = now + max(probeRTTFor, c.minRTT)
+			c.probeRTTUntil = now + probeRTTMax
+			c.drained = false
 		}
 	case probeRTT:
-		if now >= c.probeRTTUntil {
+		if !c.drained && d.InFlight <= c.Window() {
+			c.drained = true
+			c.probeRTTUntil = now + max(probeRTTFor, c.minRTT)
+		}
+		if now >= c.probeRTTUntil || d.MinRTTAge < minRTTFresh {
 			c.enterCruise(now)
 		}
 	}
@@ -335,7 +344,7 @@ func (c *Controller) Window() int {
 	case startup:
 		return int(max(startupGain*c.bdp()+c.feedbackBytes(), firstPackets*packetSize))
 	case probeRTT:
-		return int(max(c.bdp()/2, minPackets*packetSize))
+		return int(max(c.bdp()*probeRTTShare, minPackets*packetSize))
 	}
 	w := c.delayWindow()
 	if c.inFlightHi > 0 {
