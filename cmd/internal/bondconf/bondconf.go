@@ -73,11 +73,15 @@ type Serve struct {
 	Upstream netip.AddrPort // invalid: not given
 }
 
+// PathFor is where the side file of the WireGuard configuration at confPath
+// is: next to it.
+func PathFor(confPath string) string { return strings.TrimSuffix(confPath, ".conf") + Suffix }
+
 // Load reads the side file of the WireGuard configuration at confPath, or
 // answers an empty Config if there is none. builtin are the names of the
 // schedulers that the program has.
 func Load(confPath string, builtin []string) (*Config, error) {
-	path := strings.TrimSuffix(confPath, ".conf") + Suffix
+	path := PathFor(confPath)
 	data, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return new(Config), nil
@@ -431,10 +435,8 @@ func setListen(s *Serve, v any) (found, want string) {
 func setUpstream(s *Serve, v any) (found, want string) {
 	text, ok := v.(string)
 	a, err := netip.ParseAddrPort(text)
-	// The shim shows WireGuard each client as an address of its own within
-	// 127.0.0.0/8, and these reach only what listens there.
-	if !ok || err != nil || a.Port() == 0 || !a.Addr().Is4() || !a.Addr().IsLoopback() {
-		return conftoml.Describe(v), `the stock WireGuard's port on a loopback address in quotes, like "127.0.0.1:51821"`
+	if !ok || err != nil || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
+		return conftoml.Describe(v), `where the stock WireGuard listens, in quotes, like "127.0.0.1:51821"`
 	}
 	s.Upstream = a
 	return "", ""

@@ -124,10 +124,20 @@ func (s *Server) serve(c net.Conn) {
 	_ = json.NewEncoder(c).Encode(a) // a client that has left does not matter
 }
 
-// Close removes the socket and waits until what was asked is answered. It
-// must not be called by a Handler.
-func (s *Server) Close() error {
+// Retire removes the socket, so that a successor may listen; what was asked
+// is still answered.
+func (s *Server) Retire() error {
 	err := s.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close retires, and waits until what was asked is answered. It must not be
+// called by a Handler.
+func (s *Server) Close() error {
+	err := s.Retire()
 	s.wg.Wait()
 	return err
 }

@@ -63,52 +63,6 @@ func (h *Host) MTU(name string) (mtu int, err error) {
 	return mtu, err
 }
 
-// DefaultRoutes are the interfaces that a default route of the main table
-// goes by, the preferred one first, but not except.
-func (h *Host) DefaultRoutes(except string) ([]string, error) {
-	type candidate struct {
-		device string
-		metric int
-	}
-	var found []candidate
-	for _, f := range []int{unix.AF_INET, unix.AF_INET6} {
-		routes, err := h.nl.RouteListFiltered(f, &netlink.Route{Table: mainTable}, netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("listing routes: %w", err)
-		}
-		for _, route := range routes {
-			if ones, _ := maskSize(route); ones != 0 || route.Type != unix.RTN_UNICAST {
-				continue
-			}
-			indices := []int{route.LinkIndex}
-			for _, hop := range route.MultiPath {
-				indices = append(indices, hop.LinkIndex)
-			}
-			for _, index := range indices {
-				link, err := h.nl.LinkByIndex(index)
-				if err == nil && link.Attrs().Name != except {
-					found = append(found, candidate{link.Attrs().Name, route.Priority})
-				}
-			}
-		}
-	}
-	slices.SortStableFunc(found, func(a, b candidate) int { return a.metric - b.metric })
-	var devices []string
-	for _, c := range found {
-		if !slices.Contains(devices, c.device) {
-			devices = append(devices, c.device)
-		}
-	}
-	return devices, nil
-}
-
-func maskSize(route netlink.Route) (ones, bits int) {
-	if route.Dst == nil {
-		return 0, 0
-	}
-	return route.Dst.Mask.Size()
-}
-
 // Facts gathers what a plan depends on. devices are the paths' interfaces.
 func (h *Host) Facts(devices []string) (Facts, error) {
 	var facts Facts

@@ -23,6 +23,8 @@ type Tunnel interface {
 	Create(mtu int) error
 	// Configure takes the body of a UAPI set operation.
 	Configure(uapi string) error
+	// Up opens its sockets.
+	Up() error
 	// Close ends WireGuard and removes the device.
 	Close() error
 }
@@ -157,6 +159,9 @@ func (h *Host) setUp(link netlink.Link, mtu int) error {
 	}
 	if err := h.nl.LinkSetMTU(link, mtu); err != nil {
 		return fmt.Errorf("the MTU %d of %s: %w", mtu, name, err)
+	}
+	if err := h.Tunnel.Up(); err != nil {
+		return err
 	}
 	return wrap(h.nl.LinkSetUp(link), "bringing up %s", name)
 }

@@ -2,10 +2,6 @@
 // `wg show` tells it, and below each peer how it is bonded.
 package status
 
-import (
-	"time"
-)
-
 // Interface is one wg-bond, of `up` or of `serve`. The JSON names are stable:
 // fields are added, never renamed.
 type Interface struct {
@@ -19,7 +15,10 @@ type Interface struct {
 	Scheduler  string `json:"scheduler,omitempty"`
 	// Upstream is the stock WireGuard that `serve` stands before.
 	Upstream string `json:"upstream,omitempty"`
-	Peers    []Peer `json:"peers"`
+	// PlainClients is how many addresses of not bonded clients `serve` passes
+	// on now.
+	PlainClients int    `json:"plain_clients,omitempty"`
+	Peers        []Peer `json:"peers"`
 	// Drops counts datagrams that no session can be charged with, by reason.
 	Drops map[string]uint64 `json:"drops,omitempty"`
 }
@@ -30,7 +29,7 @@ type Peer struct {
 	PresharedKey        string   `json:"-"`
 	HasPresharedKey     bool     `json:"has_preshared_key"`
 	Endpoint            string   `json:"endpoint,omitempty"`
-	AllowedIPs          []string `json:"allowed_ips"`
+	AllowedIPs          []string `json:"allowed_ips,omitempty"`
 	LatestHandshake     int64    `json:"latest_handshake"` // Unix time, seconds; 0: never
 	RxBytes             uint64   `json:"rx_bytes"`         // as WireGuard counts: once each, without headers
 	TxBytes             uint64   `json:"tx_bytes"`
@@ -104,6 +103,3 @@ func FillShares(paths []Path) {
 		}
 	}
 }
-
-// Seconds is d for a field of times.
-func Seconds(d time.Duration) float64 { return d.Seconds() }

@@ -56,6 +56,9 @@ func (p *printer) interfaceSection(i *Interface) {
 	if i.Upstream != "" {
 		p.line("  serving: the WireGuard at %s", i.Upstream)
 	}
+	if i.PlainClients != 0 {
+		p.line("  plain clients: %d", i.PlainClients)
+	}
 	if i.Scheduler != "" {
 		p.line("  scheduler: %s", i.Scheduler)
 	}

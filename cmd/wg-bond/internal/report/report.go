@@ -1,0 +1,143 @@
+// Package report turns what the Bind, the shim and WireGuard know into what
+// `wg-bond status` tells.
+package report
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
+	"github.com/wg-bond/wg-bond/conn"
+	"github.com/wg-bond/wg-bond/conn/mux"
+	"github.com/wg-bond/wg-bond/conn/shim"
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond"
+)
+
+// Up reports on a Bind.
+func Up(name, scheduler string, st conn.Status) *status.Interface {
+	i := &status.Interface{Name: name, Role: "up", Scheduler: scheduler, ListenPort: st.Port, Drops: st.Drops, Peers: []status.Peer{}}
+	for _, p := range st.Peers {
+		i.Peers = append(i.Peers, status.Peer{PublicKey: p.PublicKey, Endpoint: address(p.Endpoint), Bond: bond(p.Session, p.Links)})
+	}
+	return i
+}
+
+// Serve reports on a shim.
+func Serve(name, scheduler string, st shim.Status) *status.Interface {
+	i := &status.Interface{
+		Name: name, Role: "serve", Scheduler: scheduler, ListenPort: st.Port, Upstream: st.Upstream.String(),
+		PlainClients: st.PlainFlows, Drops: st.Drops, Peers: []status.Peer{},
+	}
+	for _, c := range st.Clients {
+		b := bond(c.Session, nil)
+		b.ClientAddress = address(c.Upstream)
+		i.Peers = append(i.Peers, status.Peer{PublicKey: c.PublicKey, Bond: b})
+	}
+	return i
+}
+
+func bond(s wgbond.Status, links []mux.Link) *status.Bond {
+	b := &status.Bond{
+		Bonded: s.Bonded, BondedFor: s.BondedFor.Seconds(), PlainReason: s.PlainReason,
+		Queue: s.Queue, Reordering: s.Reordering, Sent: s.Sent, Received: s.Got,
+		Repairs: s.RepairsSent, OutOfOrder: s.OutOfOrder, Drops: s.Drops, Paths: []status.Path{},
+	}
+	told := map[schedulers.PathID]bool{}
+	for _, l := range links {
+		p := status.Path{Name: l.Name, State: string(l.State)}
+		if n := slices.IndexFunc(s.Paths, func(p wgbond.PathStatus) bool { return l.InUse && p.ID == l.Path }); n >= 0 {
+			p = path(s.Paths[n])
+			told[l.Path] = true
+		}
+		p.Device, p.Reason, p.Lease = l.Device, l.Reason, l.Lease
+		p.Local, p.Relay = address(l.Local), address(l.Relay)
+		if l.State != mux.LinkOpen {
+			p.State = string(l.State) // the engine may think better of it
+		}
+		b.Paths = append(b.Paths, p)
+	}
+	for _, p := range s.Paths {
+		if !told[p.ID] {
+			b.Paths = append(b.Paths, path(p))
+		}
+	}
+	status.FillShares(b.Paths)
+	return b
+}
+
+func path(p wgbond.PathStatus) status.Path {
+	out := status.Path{
+		Name: p.Name, State: p.State.String(), Remote: address(p.Remote.Peer),
+		Rate: p.Rate, RTT: p.SRTT.Seconds(), MinRTT: p.MinRTT.Seconds(), Loss: p.Loss,
+		InFlight: p.InFlight, Queued: p.Queued, MTU: p.MTU,
+		TxBytes: p.TxBytes, RxBytes: p.RxBytes, TxPackets: p.TxPackets, RxPackets: p.RxPackets, Lost: p.LostPackets,
+		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
+	}
+	if p.Heard {
+		ago := p.LastHeard.Seconds()
+		out.LastHeard = &ago
+	}
+	return out
+}
+
+func address(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// AddDevice adds to i what WireGuard's own device knows.
+func AddDevice(i *status.Interface, d *wgtypes.Device) {
+	var none wgtypes.Key
+	if d.PublicKey != none && d.PrivateKey != none {
+		i.PublicKey, i.PrivateKey = d.PublicKey.String(), d.PrivateKey.String()
+	}
+	i.FwMark = uint32(d.FirewallMark)
+	if i.Role == "up" {
+		i.ListenPort = uint16(d.ListenPort)
+	}
+	bonds := map[string]*status.Bond{}
+	for _, p := range i.Peers {
+		bonds[p.PublicKey] = p.Bond
+	}
+	peers := make([]status.Peer, 0, len(d.Peers))
+	for _, p := range d.Peers {
+		peer := status.Peer{
+			PublicKey: p.PublicKey.String(), RxBytes: uint64(p.ReceiveBytes), TxBytes: uint64(p.TransmitBytes),
+			PersistentKeepalive: uint16(p.PersistentKeepaliveInterval.Seconds()), AllowedIPs: []string{},
+			Bond: bonds[p.PublicKey.String()],
+		}
+		if p.PresharedKey != none {
+			peer.HasPresharedKey, peer.PresharedKey = true, p.PresharedKey.String()
+		}
+		if p.Endpoint != nil {
+			peer.Endpoint = p.Endpoint.String()
+		}
+		for _, a := range p.AllowedIPs {
+			peer.AllowedIPs = append(peer.AllowedIPs, a.String())
+		}
+		if !p.LastHandshakeTime.IsZero() {
+			peer.LatestHandshake = p.LastHandshakeTime.Unix()
+		}
+		delete(bonds, peer.PublicKey)
+		peers = append(peers, peer)
+	}
+	for _, p := range i.Peers {
+		if _, left := bonds[p.PublicKey]; left {
+			peers = append(peers, p) // removed from WireGuard a moment ago
+		}
+	}
+	// Who was heard last comes first, as in `wg show`.
+	slices.SortStableFunc(peers, func(a, b status.Peer) int {
+		if a.LatestHandshake != b.LatestHandshake {
+			return int(min(1, max(-1, b.LatestHandshake-a.LatestHandshake)))
+		}
+		return strings.Compare(a.PublicKey, b.PublicKey)
+	})
+	i.Peers = peers
+}

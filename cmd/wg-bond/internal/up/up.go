@@ -1,0 +1,98 @@
+// Package up is `wg-bond up` and `wg-bond down`: it does what wg-quick(8)
+// does (package quick), with an interface whose datagrams travel by several
+// paths (packages tunnel and conn).
+//
+//	up:    read NAME.conf, NAME.bond.toml → plan → steps → serve the sockets → wait
+//	wait:  a signal            → PreDown, SaveConfig, undo, PostDown
+//	       `wg-bond down`      → undo (the hooks and SaveConfig are that command's)
+//	       the interface gone  → undo (whoever removed it, like `wg-quick down`, has run the hooks)
+package up
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
+	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
+	"github.com/wg-bond/wg-bond/cmd/internal/quick"
+	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/schedulers/builtin"
+)
+
+// ErrOnlyLinux is what up and serve answer on other systems.
+var ErrOnlyLinux = errors.New("only Linux so far: on this system wg-bond can read status, but not bring up or serve an interface")
+
+// Files are an interface's name and what its two files say.
+type Files struct {
+	Name, Path string
+	WireGuard  *wgconf.Config
+	Bond       *bondconf.Config
+}
+
+// Load reads the files that a command line means. It warns on standard error
+// of a private key that everybody can read.
+func Load(arg string) (*Files, error) {
+	f := new(Files)
+	var err error
+	if f.Name, f.Path, err = quick.Locate(arg); err != nil {
+		return nil, err
+	}
+	if f.WireGuard, err = wgconf.Load(f.Path); err != nil {
+		return nil, quick.Unreadable(f.Path, err)
+	}
+	if f.Bond, err = bondconf.Load(f.Path, builtin.Names()); err != nil {
+		return nil, quick.Unreadable(f.Path, err)
+	}
+	if quick.WorldReadable(f.Path) {
+		fmt.Fprintf(os.Stderr, "Warning: `%s' is world accessible\n", f.Path)
+	}
+	return f, nil
+}
+
+// Scheduler gives the name of the scheduler and what makes one for each
+// session.
+func (f *Files) Scheduler() (string, func() schedulers.Scheduler, error) {
+	name := f.Bond.Scheduler
+	if name == "" {
+		name = builtin.Default
+	}
+	i := slices.IndexFunc(builtin.All, func(s builtin.Scheduler) bool { return s.Name == name })
+	if i < 0 {
+		return "", nil, &conferr.Error{
+			File: f.sidePath(), Key: "scheduler", Found: fmt.Sprintf("%q, a plugin", name),
+			Want: conferr.OneOf("", builtin.Names()) + ": this version does not run plugins yet",
+		}
+	}
+	return name, builtin.All[i].New, nil
+}
+
+func (f *Files) sidePath() string { return bondconf.PathFor(f.Path) }
+
+// Logger logs to standard error as much as LOG_LEVEL says, whose words are
+// wireguard-go's: verbose or debug, error, silent.
+func Logger() *slog.Logger {
+	level := slog.LevelInfo
+	switch os.Getenv("LOG_LEVEL") {
+	case "verbose", "debug":
+		level = slog.LevelDebug
+	case "error":
+		level = slog.LevelError
+	case "silent":
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// KeepOutput reports whether the user asked to see what a program in the
+// background logs.
+func KeepOutput() bool {
+	level := os.Getenv("LOG_LEVEL")
+	return level != "" && level != "silent"
+}
+
+// Trace prints a step as wg-quick does.
+func Trace(step quick.Step) { fmt.Fprintf(os.Stderr, "[#] %s\n", step) }

@@ -1,0 +1,281 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
+	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
+	"github.com/wg-bond/wg-bond/cmd/internal/quick"
+	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/tunnel"
+	"github.com/wg-bond/wg-bond/conn"
+	"github.com/wg-bond/wg-bond/conn/mux"
+	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+)
+
+// Run brings up the interface that arg means, tells process once it is up,
+// and stays until it is down again.
+func Run(arg string, process *daemon.Process) error {
+	files, err := Load(arg)
+	if err != nil {
+		return err
+	}
+	if err := NeedRoot("up " + arg); err != nil {
+		return err
+	}
+	r := &running{files: files, log: Logger(), downs: make(chan chan error), closed: make(chan struct{})}
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	defer r.host.Close()
+
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	// The socket is there first: it keeps a second `up` out.
+	path := ctl.SocketPath(files.Name)
+	if r.server, err = ctl.Listen(path, map[string]ctl.Handler{"status": r.status, "down": r.down}); err != nil {
+		return err
+	}
+	defer r.server.Close()
+	defer close(r.closed) // before that: Close waits for who asks
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := process.Ready(KeepOutput()); err != nil {
+		return errors.Join(err, r.end(nil))
+	}
+	return r.wait(ctx)
+}
+
+// NeedRoot teaches who may not set up interfaces.
+func NeedRoot(command string) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
+		return fmt.Errorf("this needs root (CAP_NET_ADMIN), and you are user %d: sudo wg-bond %s", os.Geteuid(), command)
+	}
+	return nil
+}
+
+// running is an interface from its first step to its last.
+type running struct {
+	files     *Files
+	scheduler string
+	log       *slog.Logger
+	bind      *conn.Bind
+	tunnel    *tunnel.Tunnel
+	host      *quick.Host
+	journal   *quick.Journal
+	plan      *quick.Plan
+	server    *ctl.Server
+
+	downs  chan chan error // requests of `wg-bond down`, each with where its answer goes
+	closed chan struct{}   // closed when nobody takes requests any more
+}
+
+// prepare does all that changes nothing.
+func (r *running) prepare() error {
+	name := r.files.Name
+	var err error
+	if r.host, err = quick.NewHost(nil); err != nil {
+		return err
+	}
+	if err := r.absent(); err != nil {
+		r.host.Close()
+		return err
+	}
+	if err := r.makeBind(); err != nil {
+		r.host.Close()
+		return err
+	}
+	r.tunnel = tunnel.New(name, r.bind, r.setPeers, r.log)
+	r.host.Tunnel = r.tunnel
+	devices, err := r.devices()
+	if err != nil {
+		r.host.Close()
+		return err
+	}
+	facts, err := r.host.Facts(devices)
+	if err == nil {
+		r.plan, err = quick.Make(name, r.files.WireGuard, facts)
+	}
+	if err != nil {
+		r.host.Close()
+		return fmt.Errorf("%s: %w", r.files.Path, err)
+	}
+	for _, warning := range r.plan.Warnings {
+		fmt.Fprintf(os.Stderr, "Warning: %s\n", warning)
+	}
+	return nil
+}
+
+// absent makes sure that the interface is not there; what a crash of an
+// earlier one left behind is taken away.
+func (r *running) absent() error {
+	name := r.files.Name
+	err := ctl.Call(ctl.SocketPath(name), "status", nil)
+	if err == nil {
+		return fmt.Errorf("%s is up already; `wg-bond down %s` takes it down, `wg-bond status %s` shows it", name, name, name)
+	}
+	if !errors.Is(err, ctl.ErrNotRunning) {
+		return fmt.Errorf("%s is up already, but does not answer: %w", name, err)
+	}
+	if r.host.LinkExists(name) {
+		return fmt.Errorf("there is an interface %s already, which wg-bond did not make; remove it first, `wg-quick down %s` perhaps", name, name)
+	}
+	if r.journal, err = quick.OpenJournal(ctl.JournalPath(name)); err != nil {
+		return err
+	}
+	if len(r.journal.Undos) > 0 {
+		r.log.Info("undoing what an earlier wg-bond left behind when it crashed", "interface", name, "steps", len(r.journal.Undos))
+		return quick.Clean(r.host, r.journal)
+	}
+	return nil
+}
+
+func (r *running) makeBind() error {
+	name, scheduler, err := r.files.Scheduler()
+	if err != nil {
+		return err
+	}
+	r.scheduler = name
+	var specs []mux.PathSpec
+	for _, p := range r.files.Bond.Paths {
+		specs = append(specs, mux.PathSpec{
+			Name: p.Name, Device: p.Device, Relay: p.Relay, RelayKey: control.Key(p.RelayKey),
+			Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
+		})
+	}
+	r.bind, err = conn.NewBind(conn.Config{
+		Paths: specs, Exclude: []string{r.files.Name}, Scheduler: scheduler,
+		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log,
+	})
+	return err
+}
+
+// devices are the interfaces of the paths. One that is not there may come
+// later; if none is, it is more likely a slip.
+func (r *running) devices() ([]string, error) {
+	var named []string
+	for _, p := range r.files.Bond.Paths {
+		named = append(named, p.Device)
+	}
+	if len(named) == 0 {
+		return netwatch.Devices(r.files.Name)
+	}
+	links, err := r.host.Links()
+	if err != nil {
+		return nil, err
+	}
+	missing := slices.DeleteFunc(slices.Clone(named), func(d string) bool { return slices.Contains(links, d) })
+	if len(missing) == len(named) {
+		return nil, fmt.Errorf("%s: of the paths' devices (%s) there is none; the interfaces here are %s",
+			r.files.sidePath(), strings.Join(named, ", "), strings.Join(links, ", "))
+	}
+	for _, d := range missing {
+		fmt.Fprintf(os.Stderr, "Warning: %s: there is no interface %s yet; its path is used when it comes\n", r.files.sidePath(), d)
+	}
+	return named, nil
+}
+
+// setPeers tells the Bind of the device's keys and peers.
+func (r *running) setPeers(d *uapi.Device) error {
+	var peers []conn.Peer
+	for _, p := range d.Peers {
+		peers = append(peers, conn.Peer{PublicKey: control.Key(p.PublicKey), PresharedKey: control.Key(p.PresharedKey), Endpoint: p.Endpoint})
+	}
+	return r.bind.SetPeers(control.Key(d.PrivateKey), peers)
+}
+
+func (r *running) start(ctx context.Context) error {
+	err := quick.Up(ctx, r.host, r.plan, r.journal, Trace)
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted; all that was done is undone")
+	}
+	return err
+}
+
+// wait stays until something ends the interface.
+func (r *running) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		r.log.Info("ending: a signal", "interface", r.files.Name)
+		return r.end(r.files)
+	case <-r.tunnel.Done():
+		r.log.Info("ending: the interface or its socket is gone", "interface", r.files.Name)
+		return r.end(nil)
+	case answer := <-r.downs:
+		// The socket goes before the answer: who has it may `up` again.
+		err := errors.Join(r.end(nil), r.server.Retire())
+		answer <- err
+		return err
+	}
+}
+
+// end undoes everything. With hooks, it runs those of the configuration as
+// well and saves it if that is wished; nothing keeps it from going on.
+func (r *running) end(hooks *Files) error {
+	ctx := context.Background()
+	var errs []error
+	if hooks != nil {
+		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, hooks.WireGuard.Interface.PreDown, Trace))
+		if hooks.WireGuard.Interface.SaveConfig {
+			errs = append(errs, r.save())
+		}
+	}
+	errs = append(errs, quick.Clean(r.host, r.journal))
+	if hooks != nil {
+		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, hooks.WireGuard.Interface.PostDown, Trace))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *running) save() error {
+	device, err := r.tunnel.State()
+	if err != nil {
+		return err
+	}
+	return saveConfig(r.host, r.files, device)
+}
+
+func saveConfig(host *quick.Host, files *Files, device *uapi.Device) error {
+	addresses, err := host.Addresses(files.Name)
+	if err != nil {
+		return err
+	}
+	mtu, err := host.MTU(files.Name)
+	if err != nil {
+		return err
+	}
+	return quick.WriteConfig(files.Path, quick.Current(files.WireGuard, device, addresses, mtu))
+}
+
+// status is an operation of the control socket.
+func (r *running) status() (any, error) {
+	return report.Up(r.files.Name, r.scheduler, r.bind.Status()), nil
+}
+
+// down is an operation of the control socket: it returns when all is undone.
+func (r *running) down() (any, error) {
+	answer := make(chan error, 1)
+	select {
+	case r.downs <- answer:
+		return nil, <-answer
+	case <-r.closed:
+		return nil, nil // it is going down for another reason
+	}
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/up"
+)
+
+type upCommand struct {
+	Interface  string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
+	Foreground bool   `short:"f" help:"Stay in the foreground."`
+}
+
+// Help is what --help says besides.
+func (upCommand) Help() string {
+	return `Does what "wg-quick up" does: the same keys of NAME.conf, in the same order, with the same hooks, and all undone if a step
+fails. The interface then is wg-bond's own, in the background; "wg show", "wg set" and "wg-quick down" work on it.
+
+LOG_LEVEL (verbose, error or silent) says how much is logged to standard error; if it is set, a wg-bond in the background
+keeps that open.`
+}
+
+// Run runs the command.
+func (c *upCommand) Run(process *daemon.Process) error {
+	if !c.Foreground && !process.Background() {
+		return daemon.Start("up", "--", c.Interface)
+	}
+	return up.Run(c.Interface, process)
+}
