@@ -26,6 +26,7 @@ func (s *Session) AddPath(now time.Duration, cfg PathConfig) (schedulers.PathID,
 		}
 		l = s.newLink(schedulers.PathID(id), cfg)
 		l.attachAt = now
+		s.sendEarly(l)
 		s.dial.hasten(now)
 		s.advance()
 		return l.id, nil

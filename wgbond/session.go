@@ -108,6 +108,9 @@ type Session struct {
 	now time.Duration // of the call in progress
 
 	links [schedulers.MaxPaths]*link
+
+	early   []byte // a handshake message that found no path; see sendEverywhere
+	earlyAt time.Duration
 	// retired paths are gone but for what a writer still holds of them.
 	retired [schedulers.MaxPaths]*link
 
