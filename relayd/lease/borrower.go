@@ -20,7 +20,7 @@ const (
 
 	firstRetry    = 250 * time.Millisecond // doubles with every try …
 	lastRetry     = 15 * time.Second       // … up to this
-	maxTries      = 4                      // requests without answer before the session counts as lost
+	maxTries      = 3                      // requests without answer before the session counts as lost
 	firstRefused  = 2 * time.Second        // after a refusal; doubles …
 	lastRefused   = time.Minute            // … up to this
 	rekeyAfter    = 30 * time.Minute

@@ -1,0 +1,396 @@
+package relayd
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+const (
+	// sessionLife is how long a session without a lease is kept.
+	sessionLife = time.Minute
+	// maxSessionsPerPeer beyond its leases: for new keys, restarts.
+	maxSessionsPerPeer = 8
+	minLifetime        = time.Second
+	tick               = time.Second
+	// complainEvery limits the log about keys that are not allowed.
+	complainEvery = 10 * time.Second
+)
+
+// desk handles the lease protocol. Everything in it is owned by the goroutine
+// that runs it.
+type desk struct {
+	relay     *Relay
+	log       *slog.Logger
+	responder *control.Responder
+	policy    targetPolicy
+	own       func() []netip.Addr
+	open      func(target netip.AddrPort) (*udp.Socket, error)
+	send      func(to home, datagram []byte)
+	secret    [32]byte // of the tokens
+	allowed   map[control.Key]bool
+	sessions  map[uint32]*session
+	loans     map[*loan]struct{}
+	scratch   []byte
+	complain  time.Duration // when the log may complain next
+}
+
+// session is an authenticated borrower, with or without a lease.
+type session struct {
+	transport *control.Transport
+	peer      control.Key
+	loan      *loan
+	expires   time.Duration // if it has no loan
+}
+
+func newDesk(r *Relay, rand io.Reader) (*desk, error) {
+	d := &desk{
+		relay: r, log: r.cfg.Log,
+		policy:   targetPolicy{private: r.cfg.AllowPrivateTargets, loopback: r.cfg.AllowLoopbackTargets},
+		own:      ownAddresses,
+		open:     r.openWAN,
+		allowed:  make(map[control.Key]bool),
+		sessions: make(map[uint32]*session),
+		loans:    make(map[*loan]struct{}),
+	}
+	d.send = d.write
+	for _, k := range r.cfg.Allow {
+		d.allowed[k] = true
+	}
+	if _, err := io.ReadFull(rand, d.secret[:]); err != nil {
+		return nil, fmt.Errorf("relayd: reading randomness: %w", err)
+	}
+	var err error
+	d.responder, err = control.NewResponder(control.ResponderConfig{
+		Service: control.Lease, Private: r.cfg.PrivateKey, Rand: rand,
+		Lookup: d.lookup,
+		Taken:  func(index uint32) bool { return d.sessions[index] != nil },
+	})
+	return d, err
+}
+
+// lookup tells the responder who may borrow, and the log who tried.
+func (d *desk) lookup(peer control.Key) (preshared control.Key, ok bool) {
+	if d.allowed[peer] {
+		return control.Key{}, true
+	}
+	if now := d.relay.now(); now >= d.complain {
+		d.complain = now + complainEvery
+		d.log.Warn("refused a borrower whose key is not allowed", "public-key", peer.String())
+	}
+	return control.Key{}, false
+}
+
+// ownAddresses are the addresses of this machine's interfaces.
+func ownAddresses() []netip.Addr {
+	nets, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var own []netip.Addr
+	for _, n := range nets {
+		if p, err := netip.ParsePrefix(n.String()); err == nil {
+			own = append(own, p.Addr().Unmap())
+		}
+	}
+	return own
+}
+
+// openWAN opens a lease's socket on the lent device.
+func (r *Relay) openWAN(target netip.AddrPort) (*udp.Socket, error) {
+	local := netip.IPv4Unspecified()
+	if target.Addr().Is6() {
+		local = netip.IPv6Unspecified()
+	}
+	return udp.Listen(udp.Config{Device: r.cfg.Device, Local: netip.AddrPortFrom(local, 0), SendBuffer: wanSendBuffer})
+}
+
+// run serves until ctx is done, then ends all leases.
+func (d *desk) run(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			for l := range d.loans {
+				d.end(l, lease.Ended, "the lender stops")
+			}
+			return
+		case t := <-d.relay.inbox:
+			d.handle(d.relay.now(), t.from, t.buf)
+			d.relay.blank <- t
+		case l := <-d.relay.broken:
+			d.end(l, lease.Unreachable, "the lent link is down")
+		case <-ticker.C:
+			d.expire(d.relay.now())
+		}
+		d.relay.count.sessions.Store(int64(len(d.sessions)))
+	}
+}
+
+// write sends one datagram of the protocol.
+func (d *desk) write(to home, datagram []byte) {
+	if _, err := to.sock.WriteBatch([][]byte{datagram}, to.peer, to.local); err != nil {
+		d.relay.count.drop(sendDrop(err))
+		d.log.Debug("answering a borrower", "address", to.peer, "error", err)
+	}
+}
+
+// tell seals one frame for a session.
+func (d *desk) tell(s *session, to home, f lease.Frame) {
+	d.send(to, s.transport.Seal(nil, lease.Append(nil, f)))
+}
+
+// drop counts a lease control datagram that came to nothing.
+func (d *desk) drop(from home, err error) {
+	reason := controlDrop(err)
+	d.relay.count.drop(reason)
+	d.log.Debug("dropped lease control", "address", from.peer, "reason", reason.String(), "error", err)
+}
+
+// handle takes one lease control datagram.
+func (d *desk) handle(now time.Duration, from home, datagram []byte) {
+	if wire.ControlKind(datagram) == wire.Initiation {
+		reply, err := d.responder.Handle(now, from.peer, datagram)
+		if err != nil {
+			d.drop(from, err)
+			return
+		}
+		if wire.ControlKind(reply) == wire.CookieReply {
+			d.relay.count.cookies.Add(1)
+		}
+		d.send(from, reply)
+		return
+	}
+	s, err := d.session(now, datagram)
+	if err != nil {
+		d.drop(from, err)
+		return
+	}
+	plaintext, err := s.transport.Open(d.scratch[:0], datagram)
+	if err != nil {
+		d.drop(from, err)
+		return
+	}
+	d.scratch = plaintext
+	frames, err := lease.Decode(plaintext)
+	if err != nil {
+		d.drop(from, err)
+		return
+	}
+	s.expires = now + sessionLife
+	for _, f := range frames {
+		switch f := f.(type) {
+		case *lease.Request:
+			d.request(now, from, s, f)
+		case *lease.Release:
+			if s.loan != nil {
+				d.forget(s.loan, "given back")
+			}
+		}
+	}
+}
+
+// session finds the session of a sealed datagram, or makes the one that it
+// begins.
+func (d *desk) session(now time.Duration, datagram []byte) (*session, error) {
+	if wire.ControlKind(datagram) != wire.Sealed {
+		return nil, control.ErrMalformed
+	}
+	index, _ := wire.ReceiverIndex(datagram)
+	if s := d.sessions[index]; s != nil {
+		return s, nil
+	}
+	a, err := d.responder.Confirm(now, datagram)
+	if err != nil {
+		return nil, err
+	}
+	var oldest *session
+	n := 0
+	for _, s := range d.sessions {
+		if s.peer != a.Peer || s.loan != nil {
+			continue
+		}
+		n++
+		if oldest == nil || s.expires < oldest.expires {
+			oldest = s
+		}
+	}
+	if n >= maxSessionsPerPeer {
+		delete(d.sessions, oldest.transport.LocalIndex())
+	}
+	s := &session{transport: a.Transport, peer: a.Peer, expires: now + sessionLife}
+	d.sessions[a.Transport.LocalIndex()] = s
+	return s, nil
+}
+
+// token is what proves that a session's borrower receives at an address. It
+// needs no memory.
+func (d *desk) token(s *session, peer netip.AddrPort) lease.Token {
+	h := hmac.New(sha256.New, d.secret[:])
+	b := binary.LittleEndian.AppendUint32(nil, s.transport.LocalIndex())
+	b = binary.LittleEndian.AppendUint16(b, peer.Port())
+	h.Write(append(b, peer.Addr().String()...))
+	return lease.Token(h.Sum(nil)[:16])
+}
+
+// request grants, renews, moves or refuses a lease.
+func (d *desk) request(now time.Duration, from home, s *session, f *lease.Request) {
+	if want := d.token(s, from.peer); !hmac.Equal(f.Token[:], want[:]) {
+		d.relay.count.provings.Add(1)
+		d.tell(s, from, &lease.Prove{ID: f.ID, Token: want})
+		return
+	}
+	lifetime := max(minLifetime, min(f.Lifetime, d.relay.cfg.MaxLifetime))
+	if s.loan != nil && s.loan.target != f.Target {
+		d.end(s.loan, lease.Ended, "another target was asked for")
+	}
+	at := (*d.relay.table.Load())[from.peer]
+	if s.loan == nil && at != nil && at.peer == s.peer && at.target == f.Target {
+		// The borrower has new keys, or began anew on the same socket.
+		at.session.loan = nil
+		at.session, s.loan = s, at
+	}
+	if s.loan == nil {
+		l, refusal := d.grant(now, s, f.Target)
+		if refusal != nil {
+			refusal.ID = f.ID
+			d.relay.count.refused.Add(1)
+			d.log.Info("refused a lease", "borrower", s.peer.String(), "address", from.peer,
+				"target", f.Target, "reason", refusal.Reason.String(), "text", refusal.Text)
+			d.tell(s, from, refusal)
+			return
+		}
+		d.place(l, from)
+		d.relay.lend(l)
+		d.relay.count.granted.Add(1)
+		d.log.Info("lease granted", "borrower", s.peer.String(), "address", from.peer,
+			"target", l.target, "by", l.wan.LocalAddr(), "lifetime", lifetime)
+	} else if h := s.loan.home.Load(); *h != from {
+		if h.peer != from.peer {
+			d.relay.count.moved.Add(1)
+			d.log.Info("lease moved", "borrower", s.peer.String(), "address", from.peer, "was", h.peer, "target", s.loan.target)
+		}
+		d.place(s.loan, from)
+	}
+	l := s.loan
+	l.expires, l.lifetime = now+lifetime, lifetime
+	if now-l.refilled >= refill {
+		l.refilled = now
+		l.allowance.Store(unanswered)
+	}
+	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: lease.Terms{Left: lease.Unlimited}})
+}
+
+// grant makes a lease, or says why not.
+func (d *desk) grant(now time.Duration, s *session, target netip.AddrPort) (*loan, *lease.Refuse) {
+	if text := d.policy.refuses(target, d.own()); text != "" {
+		return nil, &lease.Refuse{Reason: lease.BadTarget, Text: text}
+	}
+	n := 0
+	var left *loan // behind by a crash, most likely: a living borrower renews sooner
+	for l := range d.loans {
+		if l.peer != s.peer {
+			continue
+		}
+		n++
+		if l.expires-now < l.lifetime/2 {
+			left = l
+		}
+	}
+	full := ""
+	switch {
+	case n >= d.relay.cfg.MaxPerPeer:
+		full = fmt.Sprintf("you have %d leases already", n)
+	case len(d.loans) >= d.relay.cfg.MaxLeases:
+		full = fmt.Sprintf("all %d leases are taken", len(d.loans))
+	}
+	if full != "" && left == nil {
+		return nil, &lease.Refuse{Reason: lease.Busy, Text: full}
+	}
+	if full != "" {
+		d.end(left, lease.Busy, "a newer lease of the same borrower takes its place")
+	}
+	wan, err := d.open(target)
+	if err != nil {
+		d.log.Warn("opening a socket on the lent device", "device", d.relay.cfg.Device, "error", err)
+		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the lent link is down"}
+	}
+	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s, refilled: now}
+	l.allowance.Store(unanswered)
+	l.used.Store(int64(now))
+	d.loans[l] = struct{}{}
+	d.relay.count.leases.Store(int64(len(d.loans)))
+	s.loan = l
+	return l, nil
+}
+
+// place makes an address that of a lease.
+func (d *desk) place(l *loan, at home) {
+	if other := (*d.relay.table.Load())[at.peer]; other != nil && other != l {
+		d.end(other, lease.Ended, "the address has another lease now") // and was proven
+	}
+	table := maps.Clone(*d.relay.table.Load())
+	if old := l.home.Load(); old != nil {
+		delete(table, old.peer)
+	}
+	table[at.peer] = l
+	l.home.Store(&at)
+	d.relay.table.Store(&table)
+}
+
+// end ends a lease and tells the borrower, unless it has ended already.
+func (d *desk) end(l *loan, reason lease.Reason, text string) {
+	if _, ok := d.loans[l]; !ok {
+		return
+	}
+	d.tell(l.session, *l.home.Load(), &lease.Refuse{Reason: reason, Text: text})
+	d.forget(l, text)
+}
+
+// forget ends a lease without a word.
+func (d *desk) forget(l *loan, why string) {
+	delete(d.loans, l)
+	d.relay.count.leases.Store(int64(len(d.loans)))
+	table := maps.Clone(*d.relay.table.Load())
+	delete(table, l.home.Load().peer)
+	d.relay.table.Store(&table)
+	l.session.loan = nil
+	l.up.close()
+	if err := l.wan.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		d.log.Debug("closing a lease's socket", "error", err)
+	}
+	d.log.Info("lease ended", "borrower", l.peer.String(), "target", l.target, "why", why)
+}
+
+// expire ends what is over.
+func (d *desk) expire(now time.Duration) {
+	for _, l := range slices.Collect(maps.Keys(d.loans)) {
+		switch {
+		case now >= l.expires:
+			d.end(l, lease.Ended, "not renewed in time")
+		case now-time.Duration(l.used.Load()) >= d.relay.cfg.IdleTimeout:
+			d.end(l, lease.Ended, "unused for long")
+		}
+	}
+	for index, s := range d.sessions {
+		if s.loan == nil && now >= s.expires {
+			delete(d.sessions, index)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package relayd
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+const (
+	// unanswered is how many packets go to a target that has not answered,
+	// and refill how often a renewal allows as many again.
+	unanswered = 8
+	refill     = 10 * time.Second
+	// answerLife is for how long an answer of the target counts.
+	answerLife = 2 * time.Minute
+
+	// wanSendBuffer is small: what waits there waits where no one can see it,
+	// beyond the ring. One train of 64 KiB fits.
+	wanSendBuffer = 256 << 10
+)
+
+// home is where a borrower is reached.
+type home struct {
+	peer  netip.AddrPort // of the borrower
+	local netip.Addr     // our own address that it wrote to
+	sock  *udp.Socket    // on which it did
+}
+
+// loan is one lease at the lender: a borrower's address, a target, and a
+// socket on the lent device.
+//
+//	push ─► ring ─► toTarget ─► wan ─► target
+//	home ◄───────── toBorrower ◄── wan ◄─┘
+type loan struct {
+	peer   control.Key
+	target netip.AddrPort
+	wan    *udp.Socket
+	up     *ring
+	count  *counters
+
+	home      atomic.Pointer[home]
+	heard     atomic.Int64 // when the target last answered, relay time + 1; 0: never
+	used      atomic.Int64 // when anything was last forwarded, relay time
+	allowance atomic.Int32 // packets that may still go to a target that does not answer
+
+	// Owned by the desk.
+	session  *session
+	expires  time.Duration // relay time, as all below
+	lifetime time.Duration // as granted last
+	refilled time.Duration
+}
+
+// admit decides whether one more packet may go to the target.
+func (l *loan) admit(now time.Duration) bool {
+	if heard := l.heard.Load(); heard > 0 && now-time.Duration(heard) < answerLife {
+		return true
+	}
+	for {
+		n := l.allowance.Load()
+		if n <= 0 {
+			return false
+		}
+		if l.allowance.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+}
+
+// toTarget sends what is in the ring until it is closed. broken is called when
+// the link is gone.
+func (l *loan) toTarget(broken func(*loan)) {
+	bufs := newBuffers(batch)
+	for {
+		n := l.up.pop(bufs)
+		if n == 0 {
+			return
+		}
+		err := sendAll(l.wan, bufs[:n], l.target, netip.Addr{}, l.count, &l.count.up)
+		if udp.Gone(err) {
+			broken(l)
+		}
+	}
+}
+
+// toBorrower sends home what the target says until wan is closed.
+func (l *loan) toBorrower(clock func() time.Duration, broken func(*loan)) {
+	bufs := newBuffers(batch)
+	ms := make([]udp.Message, batch)
+	out := make([][]byte, 0, batch)
+	for {
+		for i := range ms {
+			ms[i].Buf = bufs[i]
+		}
+		n, err := l.wan.ReadBatch(ms)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				broken(l)
+			}
+			return
+		}
+		if out = l.fromTarget(ms[:n], out[:0]); len(out) == 0 {
+			continue
+		}
+		now := clock()
+		l.heard.Store(int64(now) + 1)
+		l.used.Store(int64(now))
+		h := l.home.Load()
+		// The borrower's link may come back; the lease has its own end.
+		_ = sendAll(h.sock, out, h.peer, h.local, l.count, &l.count.down)
+	}
+}
+
+// fromTarget appends to out the datagrams that may go to the borrower.
+func (l *loan) fromTarget(ms []udp.Message, out [][]byte) [][]byte {
+	for i := range ms {
+		m := &ms[i]
+		if m.Peer != l.target {
+			l.count.drop(DropNotTarget)
+			continue
+		}
+		switch wire.Kind(m.Buf) {
+		case wire.Other:
+			l.count.drop(DropWANShape)
+		case wire.LeaseControl:
+			l.count.drop(DropWANControl)
+		default:
+			out = append(out, m.Buf)
+		}
+	}
+	return out
+}
+
+// sendAll sends bufs, passing over those that cannot go, and counts both. The
+// error, if any, is one after which the rest was not tried.
+func sendAll(sock *udp.Socket, bufs [][]byte, to netip.AddrPort, from netip.Addr, c *counters, traffic *trafficCounter) error {
+	for {
+		n, err := sock.WriteBatch(bufs, to, from)
+		traffic.add(bufs[:n])
+		if err == nil {
+			return nil
+		}
+		bufs = bufs[n:]
+		d := sendDrop(err)
+		c.drop(d)
+		bufs = bufs[min(1, len(bufs)):]
+		if d == DropNoLink || errors.Is(err, net.ErrClosed) {
+			c.drops[d].Add(uint64(len(bufs)))
+			return err
+		}
+		if len(bufs) == 0 {
+			return nil
+		}
+	}
+}
