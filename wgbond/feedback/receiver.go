@@ -19,6 +19,11 @@ const (
 	// before, and one that data named before its announcement came.
 	maxPairs = 3
 
+	// maxCounter is one more than the highest counter that WireGuard sends
+	// (REJECT_AFTER_MESSAGES, whitepaper 6.1). Those above are forged, and
+	// would run over our own sums.
+	maxCounter = 1<<64 - 1<<13 - 1
+
 	// reportRepeats is in how many feedbacks news of a path is repeated, so
 	// that the loss of one costs nothing.
 	reportRepeats = 3
@@ -54,7 +59,6 @@ type received struct {
 	used    bool
 	index   uint32
 	ordinal uint32 // 0: not announced
-	begun   bool
 	low     uint64 // lowest counter not known to have come, within the window
 	high    uint64 // highest counter that came, plus one
 	far     uint64 // a counter beyond the window, not yet believed
@@ -70,12 +74,8 @@ func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 		}
 		if p.ordinal == 0 {
 			p.ordinal = ordinal
-			if p.begun {
-				p.low = min(p.low, max(first, p.high-min(p.high, historyBits)))
-			}
-		}
-		if !p.begun {
-			p.begin(first)
+			p.low = min(p.low, max(first, p.high-min(p.high, historyBits)))
+			p.advance()
 		}
 		return
 	}
@@ -108,7 +108,7 @@ func (p *received) advance() {
 	}
 }
 
-func (p *received) begin(first uint64) { p.begun, p.low, p.high = true, first, first }
+func (p *received) begin(first uint64) { p.low, p.high = first, first }
 
 func (r *Receiver) pair(index uint32) *received {
 	for i := range r.pairs {
@@ -137,7 +137,11 @@ func (r *Receiver) oldest() *received {
 }
 
 // Data notes the arrival of a data message; size counts the whole IP packet.
+// One with a counter that WireGuard never sends is ignored.
 func (r *Receiver) Data(now time.Duration, path schedulers.PathID, index uint32, counter uint64, size int) {
+	if counter >= maxCounter {
+		return
+	}
 	p := r.pair(index)
 	if p == nil {
 		p = r.provisional()
@@ -235,7 +239,7 @@ func (r *Receiver) Report(now time.Duration, f *wire.Feedback) {
 			Arrived: wire.ClockOf(a.at), Packets: a.packets, Bytes: a.bytes,
 		})
 	}
-	for i := range r.pairs {
+	for _, i := range r.newestFirst() {
 		p := &r.pairs[i]
 		if !p.used || p.high == p.low && p.high == 0 {
 			continue
@@ -255,6 +259,20 @@ func (r *Receiver) Report(now time.Duration, f *wire.Feedback) {
 		r.keys[i].Received = r.ranges[r.starts[i]:end]
 	}
 	f.Sent, f.Paths, f.KeyPairs = wire.ClockOf(now), r.reports, r.keys
+}
+
+// newestFirst is the order in which key pairs are reported: what does not fit
+// into a message is cut off at the end, and must not be the current one.
+// Those that were not announced come last.
+func (r *Receiver) newestFirst() (order [maxPairs]int) {
+	for i := range order {
+		j := i
+		for ; j > 0 && r.pairs[order[j-1]].ordinal < r.pairs[i].ordinal; j-- {
+			order[j] = order[j-1]
+		}
+		order[j] = i
+	}
+	return order
 }
 
 // from is where a report's span begins: some way below the lowest missing
@@ -315,3 +333,7 @@ func (r *Receiver) Hole() bool {
 	}
 	return false
 }
+
+// PathGone forgets what came by a path: its number may be given to another,
+// whose totals begin at zero.
+func (r *Receiver) PathGone(id schedulers.PathID) { r.paths[id] = arrivals{} }
