@@ -69,7 +69,10 @@ type received struct {
 // will not come; a higher first than before says so of more.
 func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 	if p := r.pair(index); p != nil {
-		if p.ordinal > 0 {
+		switch {
+		case p.ordinal > 0 && p.high > first && p.high-first > 4*historyBits:
+			r.recover(p, first)
+		case p.ordinal > 0:
 			p.floor(first)
 		}
 		if p.ordinal == 0 {
@@ -93,6 +96,20 @@ func (r *Receiver) Void(index uint32, from, to uint64) {
 	}
 	for c := max(from, p.low); c < to; c++ {
 		p.add(c)
+	}
+}
+
+// recover begins a key pair anew at first. The sender holds packets from first
+// on and at most a History's capacity of them, so counters that are windows
+// ahead of it were forged, two near each other, and all real ones have fallen
+// below the window since.
+func (r *Receiver) recover(p *received, first uint64) {
+	*p = received{used: true, index: p.index, ordinal: p.ordinal}
+	p.begin(first)
+	for id := range r.paths {
+		if a := &r.paths[id]; a.index == p.index {
+			a.last = min(a.last, first)
+		}
 	}
 }
 

@@ -287,6 +287,30 @@ func TestReceiverFirstForged(t *testing.T) {
 	}
 }
 
+// TestReceiverForgedJump: two forged counters near each other are believed, as
+// those after a great loss must be. The next announcement sets that right.
+func TestReceiverForgedJump(t *testing.T) {
+	var r Receiver
+	r.KeyPair(7, 1, 0)
+	come(&r, 7, 0, 100)
+	come(&r, 7, 1e9, 1e9+2)
+	come(&r, 7, 100, 200)
+	if got, want := said(&r, 0), "7 [999991810,1000000002): 1000000001-1000000001\n"; got != want {
+		t.Fatalf("after the forgery, reported:\n%swant:\n%s", got, want)
+	}
+	r.KeyPair(7, 1, 120)
+	r.Data(ms, 0, 7, 200, 1500)
+	r.Data(ms, 0, 7, 202, 1500)
+	var f wire.Feedback
+	r.Report(2*ms, &f)
+	if p := f.Paths[0]; p.Last != 202 || p.Arrived != 1000 {
+		t.Errorf("the path's newest: %+v, want 202 at 1000 µs", p)
+	}
+	if got, want := said(&r, 0), "7 [0,203): 200-200 202-202\n"; got != want {
+		t.Errorf("after the announcement, reported:\n%swant:\n%s", got, want)
+	}
+}
+
 func TestReceiverAnnounced(t *testing.T) {
 	var r Receiver
 	r.Data(0, 0, 7, 0, 100)
