@@ -81,7 +81,7 @@ type sending struct {
 	index uint32
 	low   uint64 // lowest counter that may still be held
 	end   uint64 // highest counter added, plus one
-	told  uint64 // the peer has told of the counters below
+	told  uint64 // the feedback being applied tells of the counters below
 	slots [capacity]int32
 }
 
@@ -249,9 +249,13 @@ func (h *History[S]) Newest(r *wire.PathReport) *Packet[S] {
 // are queued again now; the slice is valid until the next call.
 func (h *History[S]) Apply(f *wire.Feedback) []Handle {
 	h.lost = h.lost[:0]
+	for i := range h.pairs {
+		h.pairs[i].told = 0
+	}
 	for i := range f.Paths {
 		r := &f.Paths[i]
-		if pk := h.Newest(r); pk != nil {
+		// Of a packet sent twice it is not known which transmission came.
+		if pk := h.Newest(r); pk != nil && pk.Transmissions == 1 {
 			o := &h.paths[r.Path]
 			o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
 		}
@@ -265,7 +269,7 @@ func (h *History[S]) Apply(f *wire.Feedback) []Handle {
 					h.delivered(p, c)
 				}
 			}
-			p.told = max(p.told, k.Span.To)
+			p.told = k.Span.To
 			h.advance(p)
 		}
 	}
@@ -284,7 +288,7 @@ func (h *History[S]) delivered(p *sending, c uint64) {
 	p.slots[c&capacityMask] = -1
 	switch {
 	case pk.state == inFlight:
-		if pk.Transmissions == 1 { // else it may be an earlier one that came
+		if pk.Transmissions == 1 { // as in Apply
 			o := &h.paths[pk.Path]
 			o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
 		}
