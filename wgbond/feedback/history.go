@@ -351,15 +351,20 @@ func (h *History[S]) Recall(path schedulers.PathID, sent time.Duration) []Handle
 
 // copiesDone ends the copies that a path's report has passed.
 func (h *History[S]) copiesDone(path schedulers.PathID, r *wire.PathReport) {
-	for i := h.paths[path].head; i >= 0; {
+	if h.pairOf(r.Index) == nil {
+		return
+	}
+	current := h.pairs[h.cur].index
+	o := &h.paths[path]
+	for i := o.head; i >= 0; {
 		pk := &h.packets[i]
 		next := pk.next
 		if pk.copy {
-			if pk.Index == r.Index && pk.Counter > r.Last {
-				return
+			same := pk.Index == r.Index
+			if same && pk.Counter > r.Last || !same && pk.Index == current {
+				return // newer than what is reported
 			}
-			if pk.Index == r.Index {
-				o := &h.paths[path]
+			if same {
 				o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
 			}
 			h.unlink(i)

@@ -286,8 +286,8 @@ func TestHistoryCopies(t *testing.T) {
 	c8, _ := s.h.AddCopy(s.h.Get(s.handles[0]), []byte{108})
 	s.h.Sent(s.now, c8, 1, 0)
 	s.h.Return(c8)
-	s.told(reports(newest(1, 2)), 2, span(0, 2))
-	s.want("copy of the newer key pair in flight", s.h.InFlight(1), 2000)
+	s.told(reports(newest(1, 3)), 2, span(0, 2))
+	s.want("copy of the newer key pair in flight", s.h.InFlight(1), 1000)
 	// A dead path's copies end with it.
 	s.want("recalled", s.counters(s.h.Recall(1, s.now)), none)
 	s.want("released", s.released, map[byte]int{0: 1, 1: 1, 100: 1, 101: 1, 102: 1, 103: 1, 108: 1})
