@@ -102,7 +102,7 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 }
 
 func (s *Session) rateParams(cfg PathConfig) rate.Params {
-	return rate.Params{QueueBound: queueBound, Feedback: feedbackBusy, MaxRate: cfg.MaxRate}
+	return rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: cfg.MaxRate}
 }
 
 // pushControl queues a datagram that goes out at once. The buffer is a Pool's.

@@ -371,12 +371,29 @@ func (s *Session) makePlan() {
 		}
 	}
 	s.exec.SetPlan(s.now, &s.plan)
+	s.adaptQueue()
 	for _, l := range s.links {
 		if l != nil {
 			s.judgeExecutor(l)
 		}
 	}
 	s.tune()
+}
+
+// adaptQueue sets the send queue's CoDel by how much the paths vary.
+func (s *Session) adaptQueue() {
+	var sum, rates float64
+	s.eachLink(s.workingLinks(), func(l *link) {
+		r := l.rate.Rate()
+		sum += r * l.rate.Varying()
+		rates += r
+	})
+	if rates == 0 {
+		return
+	}
+	v := sum / rates
+	s.codel.Target = codelSteady + time.Duration(v*float64(codelVarying-codelSteady))
+	s.codel.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
 }
 
 func (s *Session) snapshot() {
@@ -412,7 +429,7 @@ func relate(paths []schedulers.Path) {
 func (s *Session) describe(l *link) schedulers.Path {
 	d := schedulers.Path{
 		ID: l.id, Name: l.cfg.Name, State: l.path.State(),
-		Rate: l.rate.Rate(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
+		Rate: l.rate.Prospect(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
 		MTU: l.cfg.MTU, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
 		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate,
 	}

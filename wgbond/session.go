@@ -31,12 +31,16 @@ const (
 	feedbackBusy = 10 * time.Millisecond
 	feedbackSlow = 25 * time.Millisecond
 
-	// queueBound is the standing queue that rate control may keep on a path.
-	queueBound = 20 * time.Millisecond
-	// The send queue's CoDel. Algorithms.md 4.1: 15/100 ms on steady paths,
-	// 100/200 ms on cellular ones, 50/100 ms where one has to do for both.
-	codelTarget   = 50 * time.Millisecond
-	codelInterval = 100 * time.Millisecond
+	// The standing queue that rate control may keep on a path, and the send
+	// queue's CoDel, on steady paths and on such as vary like a cellular one
+	// (algorithms.md 4.1). Between them the paths' own variation decides, each
+	// by its part of the rate.
+	queueSteady     = 20 * time.Millisecond
+	queueVarying    = 80 * time.Millisecond
+	codelSteady     = 15 * time.Millisecond
+	codelVarying    = 100 * time.Millisecond
+	intervalSteady  = 100 * time.Millisecond
+	intervalVarying = 200 * time.Millisecond
 	// queueBytes bounds the send queue, whatever CoDel thinks.
 	queueBytes = 4 << 20
 
@@ -166,7 +170,7 @@ type Session struct {
 func New(now time.Duration, cfg Config) *Session {
 	s := &Session{
 		cfg: cfg, now: now, sched: cfg.Scheduler,
-		codel:        codel.CoDel{Target: codelTarget, Interval: codelInterval},
+		codel:        codel.CoDel{Target: codelSteady, Interval: intervalSteady},
 		order:        reorder.New(reorder.Params{Deadline: reorderDeadline}),
 		lastSend:     -1,
 		lastData:     -1,

@@ -177,6 +177,7 @@ func (s *Session) pathStatus(l *link) PathStatus {
 		LostPackets: l.lost, Repairs: l.repairs,
 		Window: l.rate.Window(), RateMode: l.rate.Mode(),
 	}
+	p.Rate = l.rate.Rate()
 	p.LastHeard, p.Heard = l.path.LastHeard(s.now)
 	return p
 }

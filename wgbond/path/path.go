@@ -230,7 +230,15 @@ type minimum struct {
 	set       bool
 }
 
+// near is how close to the minimum a value must come for the minimum to count as
+// met again: what a few packets on the way make of it.
+func (m *minimum) near() time.Duration { return max(2*time.Millisecond, m.value.Abs()/16) }
+
 func (m *minimum) offer(now, v time.Duration) {
+	if m.set && m.value < v && v <= m.value+m.near() {
+		m.at, m.next, m.nextAt, m.nextFrom = now, v, now, now
+		return
+	}
 	if !m.set || v <= m.value {
 		*m = minimum{value: v, at: now, next: v, nextAt: now, nextFrom: now, set: true}
 		return

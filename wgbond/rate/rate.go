@@ -26,6 +26,7 @@
 package rate
 
 import (
+	"math"
 	"time"
 
 	"github.com/wg-bond/wg-bond/wgbond/wire"
@@ -39,6 +40,7 @@ const (
 	fullPipeGain  = 1.25                   // growth that a round must show to stay in Startup
 	fullPipeWait  = 3                      // rounds without it
 	probeRTTAfter = 10 * time.Second       // age of the minimum that asks for ProbeRTT
+	drainDeepAge  = 5 * time.Second        // age that asks for a deeper drain in Cruise
 	probeRTTFor   = 50 * time.Millisecond  // at least, once the pipe is drained
 	probeRTTShare = 0.75                   // of the BDP is what ProbeRTT keeps in flight
 	probeRTTMax   = time.Second            // in all, if the pipe does not drain
@@ -73,8 +75,11 @@ func (m mode) String() string {
 
 // Params are a controller's settings.
 type Params struct {
-	// QueueBound is the standing queue the controller may keep in the network.
-	QueueBound time.Duration
+	// Steady and Varying bound the standing queue that the controller may keep
+	// in the network: on a path whose rate is steady, and on one whose rate
+	// varies as a cellular link's does, where only a queue keeps the link busy
+	// when it quickens.
+	Steady, Varying time.Duration
 	// Feedback is the peer's usual time between two feedbacks.
 	Feedback time.Duration
 	// MaxRate is the user's limit, bytes per second; 0: none.
@@ -107,6 +112,7 @@ type Controller struct {
 
 	filter maxFilter
 	minRTT time.Duration
+	vary   variation
 
 	round         uint64
 	roundEnd      uint64 // delivered count that ends the round
@@ -134,7 +140,7 @@ func New(now time.Duration, p Params) *Controller {
 // back from an outage, and may have changed.
 func (c *Controller) Restart(now time.Duration) {
 	*c = Controller{
-		p: c.p, minRTT: c.minRTT,
+		p: c.p, minRTT: c.minRTT, vary: c.vary,
 		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
 		roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
 	}
@@ -180,6 +186,7 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	}
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
+	c.vary.add(d, c.appLimitedUntil > 0)
 	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
@@ -214,7 +221,7 @@ func (c *Controller) endRound(d Delivery) {
 	}
 	c.boundLoss(loss)
 	if c.mode == startup {
-		c.checkFull(loss, d.Stamp.appLimited)
+		c.checkFull(loss, d)
 	}
 	c.round++
 	c.roundEnd = c.delivered + uint64(d.InFlight)
@@ -223,18 +230,20 @@ func (c *Controller) endRound(d Delivery) {
 
 // checkFull ends Startup: growth has stopped, or a queue or loss shows that
 // the pipe is full.
-func (c *Controller) checkFull(loss float64, appLimited bool) {
+func (c *Controller) checkFull(loss float64, d Delivery) {
 	r := c.filter.max()
 	if r == 0 {
 		return
 	}
+	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
 	if r > c.fullRate*fullPipeGain {
 		c.fullRate, c.fullRounds = r, 0
-	} else if !appLimited {
+	} else if !d.Stamp.appLimited || d.RTT > queued {
+		// With less than the path can carry, no growth says nothing; unless it
+		// queues, as it does under bursts.
 		c.fullRounds++
 	}
-	delayed := c.roundMinRTT > c.minRTT+max(10*time.Millisecond, c.minRTT/4)
-	if c.fullRounds >= fullPipeWait || delayed || loss > lossBound {
+	if c.fullRounds >= fullPipeWait || c.roundMinRTT > queued || loss > lossBound {
 		c.mode = drain
 	}
 }
@@ -265,7 +274,7 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 			c.enterCruise(now)
 		}
 	case cruise:
-		c.stepCycle(now, d.InFlight)
+		c.stepCycle(now, d)
 		if d.MinRTTAge > probeRTTAfter && d.MayProbeRTT {
 			c.mode = probeRTT
 			c.probeRTTUntil = now + probeRTTMax
@@ -287,11 +296,16 @@ func (c *Controller) enterCruise(now time.Duration) {
 	c.mode, c.cycleIndex, c.cycleStart = cruise, 2, now
 }
 
-func (c *Controller) stepCycle(now time.Duration, inFlight int) {
+func (c *Controller) stepCycle(now time.Duration, d Delivery) {
 	over := now-c.cycleStart > c.minRTT
 	switch cycle[c.cycleIndex] {
 	case 0.75:
-		over = over || float64(inFlight) <= c.bdp()
+		if d.MinRTTAge > drainDeepAge {
+			// Let the queue run empty once, to meet the minimum again without
+			// a ProbeRTT.
+			over = now-c.cycleStart > 8*c.minRTT
+		}
+		over = over || float64(d.InFlight) <= c.bdp()+c.feedbackBytes()
 	case 1.25:
 		// Long enough that the extra packets were answered.
 		over = over && now-c.cycleStart > c.minRTT+c.p.Feedback
@@ -316,6 +330,17 @@ func (c *Controller) ProbingRTT() bool { return c.mode == probeRTT }
 // Rate is the estimated delivery rate, bytes per second; 0 while unknown.
 func (c *Controller) Rate() float64 { return c.limit(c.filter.max()) }
 
+// Prospect is the rate to plan with, bytes per second: the estimate, but while
+// the pipe has never been full what the controller is about to try. A plan made
+// with the estimate of a path that is just starting would send a short transfer
+// over a slower path instead.
+func (c *Controller) Prospect() float64 {
+	if c.mode == startup && c.filter.max() > 0 && c.fullRounds == 0 {
+		return c.PacingRate()
+	}
+	return c.Rate()
+}
+
 // limit applies the user's limit to a rate.
 func (c *Controller) limit(r float64) float64 {
 	if c.p.MaxRate > 0 {
@@ -327,13 +352,24 @@ func (c *Controller) limit(r float64) float64 {
 // Mode names the controller's state, for people.
 func (c *Controller) Mode() string { return c.mode.String() }
 
+// QueueBound is the standing queue that the controller may keep now.
+func (c *Controller) QueueBound() time.Duration {
+	return c.p.Steady + time.Duration(c.Varying()*float64(c.p.Varying-c.p.Steady))
+}
+
+// Varying tells how much the path's rate varies: 0 for a steady one, 1 for one
+// that varies like a cellular link or more.
+func (c *Controller) Varying() float64 {
+	return max(0, min(1, (c.vary.deviation-steadyDeviation)/(varyingDeviation-steadyDeviation)))
+}
+
 func (c *Controller) bdp() float64 { return c.Rate() * c.minRTT.Seconds() }
 
 func (c *Controller) feedbackBytes() float64 { return c.Rate() * c.p.Feedback.Seconds() }
 
 // delayWindow bounds what is in flight by the queue it would keep standing.
 func (c *Controller) delayWindow() int {
-	w := c.Rate()*(c.minRTT+c.p.Feedback+c.p.QueueBound).Seconds() + 2*packetSize
+	w := c.Rate()*(c.minRTT+c.p.Feedback+c.QueueBound()).Seconds() + 2*packetSize
 	w = min(w, 2*c.bdp()+c.feedbackBytes()+2*packetSize)
 	return int(max(w, minPackets*packetSize))
 }
@@ -401,6 +437,40 @@ func (c *Controller) NextSend(now time.Duration) time.Duration {
 	}
 	wait := time.Duration((1 - c.tokens) / c.PacingRate() * float64(time.Second))
 	return now + max(wait, time.Microsecond)
+}
+
+const (
+	varyWindow       = 100 * time.Millisecond // of one sample of the rate
+	steadyDeviation  = 0.1                    // relative mean deviation of a steady path's samples: quantisation
+	varyingDeviation = 0.35                   // and of a cellular one's
+)
+
+// variation follows how much the rate at which a busy path delivers varies.
+type variation struct {
+	bytes     uint64     // at the window's begin
+	at        wire.Clock // 0: no window is open
+	mean      float64
+	deviation float64 // relative; smoothed over some ten windows
+}
+
+// add takes in a delivery; idle: the path was not full meanwhile, which says
+// nothing of what it can do.
+func (v *variation) add(d Delivery, idle bool) {
+	switch {
+	case idle:
+		v.at = 0
+	case v.at == 0:
+		v.at, v.bytes = d.Arrived, d.Bytes
+	case d.Arrived >= v.at+wire.ClockOf(varyWindow):
+		r := float64(d.Bytes-v.bytes) / float64(d.Arrived-v.at)
+		v.at, v.bytes = d.Arrived, d.Bytes
+		if v.mean == 0 {
+			v.mean = r
+			return
+		}
+		v.deviation += (min(math.Abs(r/v.mean-1), 1) - v.deviation) / 16
+		v.mean += (r - v.mean) / 8
+	}
 }
 
 // maxFilter is the maximum over the last filterRounds rounds: a deque of
