@@ -300,6 +300,43 @@ func TestReferences(t *testing.T) {
 	}
 }
 
+// TestCitedTests wants every test that a document names, as in
+// wgbond/control.TestCookie, to exist: THREATS.md is worth what its tests are.
+func TestCitedTests(t *testing.T) {
+	cited := regexp.MustCompile("`([a-z][a-z0-9/-]*)\\.((?:Test|Fuzz|Benchmark)[A-Za-z0-9_]+)`")
+	documents, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range documents {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range cited.FindAllSubmatch(text, -1) {
+			dir, function := string(m[1]), string(m[2])
+			if !hasTest(t, dir, function) {
+				t.Errorf("%s names %s.%s, which is not there", name, dir, function)
+			}
+		}
+	}
+}
+
+func hasTest(t *testing.T, dir, function string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(filepath.FromSlash(dir), "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(files, func(name string) bool {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(text), "\nfunc "+function+"(")
+	})
+}
+
 // TestMatches checks the table's own pattern language.
 func TestMatches(t *testing.T) {
 	for _, c := range []struct {
