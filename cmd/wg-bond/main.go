@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -44,22 +43,16 @@ func options() []kong.Option {
 	return []kong.Option{
 		kong.Name("wg-bond"),
 		kong.Description(description),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": versionText()},
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}
 }
 
-// version tells what was built, from what the go command noted.
-func version() string {
-	text := "wg-bond (unknown version)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		text = "wg-bond " + info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
-				text += " " + s.Value
-			}
-		}
-	}
-	return fmt.Sprintf("%s (%s, %s/%s)", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// version is set by the Makefile, from git.
+var version = "unknown"
+
+// versionText tells what was built.
+func versionText() string {
+	return fmt.Sprintf("wg-bond %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
