@@ -42,7 +42,8 @@ type desk struct {
 	own       func() []netip.Addr
 	open      func(target netip.AddrPort) (*udp.Socket, error)
 	send      func(to home, datagram []byte)
-	secret    [32]byte // of the tokens
+	lend      func(*loan) // begins to forward
+	secret    [32]byte    // of the tokens
 	allowed   map[control.Key]bool
 	sessions  map[uint32]*session
 	loans     map[*loan]struct{}
@@ -68,7 +69,7 @@ func newDesk(r *Relay, rand io.Reader) (*desk, error) {
 		sessions: make(map[uint32]*session),
 		loans:    make(map[*loan]struct{}),
 	}
-	d.send = d.write
+	d.send, d.lend = d.write, r.lend
 	for _, k := range r.cfg.Allow {
 		d.allowed[k] = true
 	}
@@ -277,7 +278,7 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 			return
 		}
 		d.place(l, from)
-		d.relay.lend(l)
+		d.lend(l)
 		d.relay.count.granted.Add(1)
 		d.log.Info("lease granted", "borrower", s.peer.String(), "address", from.peer,
 			"target", l.target, "by", l.wan.LocalAddr(), "lifetime", lifetime)
