@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// street is three machines in network namespaces of their own:
+//
+//	borrower 10.66.0.1 ── 10.66.0.2 lender 10.66.1.1 (wan0)  ══ server 203.0.113.1
+//	                                       10.66.2.1 (other) ══
+//
+// The lender's route to the server is by other; wan0 is what it lends.
+type street struct {
+	t                        *testing.T
+	borrower, lender, server string // names of namespaces
+}
+
+func newStreet(t *testing.T) *street {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("the ip command is not installed")
+	}
+	pid := os.Getpid()
+	s := &street{t: t, borrower: fmt.Sprintf("wgbt-b%d", pid), lender: fmt.Sprintf("wgbt-l%d", pid), server: fmt.Sprintf("wgbt-s%d", pid)}
+	for _, ns := range []string{s.borrower, s.lender, s.server} {
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() }) // gone if making it failed
+		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
+			t.Skipf("cannot make network namespaces here: %v: %s", err, out)
+		}
+		s.ip(ns, "link set lo up")
+	}
+	s.wire(s.borrower, "wlan0", "10.66.0.1/24", s.lender, "wlan0", "10.66.0.2/24")
+	s.wire(s.lender, "wan0", "10.66.1.1/24", s.server, "wan0", "10.66.1.2/24")
+	s.wire(s.lender, "other", "10.66.2.1/24", s.server, "other", "10.66.2.2/24")
+	s.ip(s.server, "address add 203.0.113.1/32 dev lo")
+	s.ip(s.lender, "route add 203.0.113.1/32 via 10.66.2.2 dev other metric 1")
+	s.ip(s.lender, "route add 203.0.113.1/32 via 10.66.1.2 dev wan0 metric 100")
+	return s
+}
+
+func (s *street) ip(ns, args string) {
+	s.t.Helper()
+	if out, err := exec.Command("ip", append([]string{"-n", ns}, strings.Fields(args)...)...).CombinedOutput(); err != nil {
+		s.t.Fatalf("ip -n %s %s: %v: %s", ns, args, err, out)
+	}
+}
+
+func (s *street) wire(a, aDev, aAddr, b, bDev, bAddr string) {
+	s.t.Helper()
+	s.ip(a, "link add "+aDev+" type veth peer name "+bDev+" netns "+b)
+	for _, end := range [][3]string{{a, aDev, aAddr}, {b, bDev, bAddr}} {
+		s.ip(end[0], "address add "+end[2]+" dev "+end[1])
+		s.ip(end[0], "link set "+end[1]+" up")
+	}
+}
+
+// listen opens a socket in a namespace: a socket stays where it was opened.
+func (s *street) listen(ns, at string) *net.UDPConn {
+	s.t.Helper()
+	type result struct {
+		conn net.PacketConn
+		err  error
+	}
+	c := make(chan result)
+	go func() {
+		// The thread is spoilt by the change of namespace: it ends with this
+		// goroutine, which never unlocks it.
+		runtime.LockOSThread()
+		h, err := netns.GetFromName(ns)
+		if err == nil {
+			defer h.Close()
+			err = netns.Set(h)
+		}
+		if err != nil {
+			c <- result{nil, err}
+			return
+		}
+		conn, err := net.ListenPacket("udp4", at)
+		c <- result{conn, err}
+	}()
+	r := <-c
+	if r.err != nil {
+		s.t.Fatal(r.err)
+	}
+	s.t.Cleanup(func() { r.conn.Close() })
+	return r.conn.(*net.UDPConn)
+}
+
+// receive waits for one datagram.
+func receive(t *testing.T, conn *net.UDPConn) ([]byte, netip.AddrPort) {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 2048)
+	n, from, err := conn.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buf[:n], from
+}
+
+func TestLendsTheDeviceToWhomIsAllowed(t *testing.T) {
+	s := newStreet(t)
+	var relayKey, borrowerKey control.Key
+	relayKey[1], borrowerKey[1] = 1, 2
+	dir := t.TempDir()
+	config := filepath.Join(dir, "relayd.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "listen = \":51900\"\ndevice = \"wan0\"\nprivate-key = %q\n[[allow]]\npublic-key = %q\n",
+		relayKey.String(), borrowerKey.Public().String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, []string{"ip", "netns", "exec", s.lender}, "--config="+config, "--log-level=debug")
+	p.await("msg=lending")
+
+	relay := netip.MustParseAddrPort("10.66.0.2:51900")
+	server := s.listen(s.server, "203.0.113.1:51820")
+	target := netip.MustParseAddrPort("203.0.113.1:51820")
+	data := make([]byte, 100)
+	data[0] = wire.TypeWGData
+
+	// A stranger first, who knows the lender's key but is not allowed, and
+	// sends data all the same. Its target is told from the borrower's.
+	stranger := s.listen(s.borrower, "10.66.0.1:0")
+	ask(t, stranger, relay, control.Key{1: 3}, relayKey.Public(), target, false)
+	p.await("key is not allowed")
+	if _, err := stranger.WriteToUDPAddrPort(data, relay); err != nil {
+		t.Fatal(err)
+	}
+
+	// The allowed one is refused a private target, and lent the device for a
+	// public one.
+	borrower := s.listen(s.borrower, "10.66.0.1:0")
+	if got := ask(t, borrower, relay, borrowerKey, relayKey.Public(), netip.MustParseAddrPort("10.66.2.2:51820"), true); got.State != lease.Refused || got.Reason != lease.BadTarget {
+		t.Errorf("a private target: %+v", got)
+	}
+	if got := ask(t, borrower, relay, borrowerKey, relayKey.Public(), target, true); got.State != lease.Granted {
+		t.Fatalf("got %+v\n%s", got, p.text())
+	}
+	data[8] = 1
+	if _, err := borrower.WriteToUDPAddrPort(data, relay); err != nil {
+		t.Fatal(err)
+	}
+	got, from := receive(t, server)
+	if !bytes.Equal(got, data) {
+		t.Errorf("the server got %x, want the borrower's %x", got, data)
+	}
+	if from.Addr() != netip.MustParseAddr("10.66.1.1") {
+		t.Errorf("it came from %v: not by the device that is lent, whose address is 10.66.1.1", from)
+	}
+	if _, err := server.WriteToUDPAddrPort(data, from); err != nil {
+		t.Fatal(err)
+	}
+	if back, from := receive(t, borrower); !bytes.Equal(back, data) || from != relay {
+		t.Errorf("%x came back from %v", back, from)
+	}
+
+	// The lent device goes: the borrower is told.
+	s.ip(s.lender, "link del wan0")
+	eventuallyTold := make(chan struct{})
+	go func() {
+		defer close(eventuallyTold)
+		buf := make([]byte, 2048)
+		_ = borrower.SetReadDeadline(time.Now().Add(patience)) // the read then fails at once
+		for {
+			n, _, err := borrower.ReadFromUDPAddrPort(buf)
+			if err != nil || wire.Kind(buf[:n]) == wire.LeaseControl {
+				return
+			}
+		}
+	}()
+	for told := false; !told; {
+		if _, err := borrower.WriteToUDPAddrPort(data, relay); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-eventuallyTold:
+			told = true
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	p.await("the lent link is down")
+
+	p.stop()
+	if log := p.text(); !strings.Contains(log, "stats.drop-no-lease=") || !strings.Contains(log, "stats.drop-control-unknown-peer=") || !strings.Contains(log, "stats.granted=1 ") {
+		t.Errorf("the statistics do not tell what happened:\n%s", log)
+	}
+}
+
+// ask asks a relayd for a lease and gives its answer. If there will be none it
+// only sends the question.
+func ask(t *testing.T, conn *net.UDPConn, relay netip.AddrPort, private, relayKey control.Key, target netip.AddrPort, answers bool) lease.Status {
+	t.Helper()
+	i, err := control.NewInitiator(control.InitiatorConfig{Service: control.Lease, Private: private, Remote: relayKey, Rand: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: i, Target: target})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	buf := make([]byte, 2048)
+	for {
+		now := time.Since(start)
+		if s := b.Status(now); s.State != lease.Seeking {
+			return s
+		}
+		out, err := b.Transmit(now, time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, datagram := range out {
+			if _, err := conn.WriteToUDPAddrPort(datagram, relay); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !answers {
+			return b.Status(now)
+		}
+		if now > patience {
+			t.Fatal("the relayd does not answer")
+		}
+		if err := conn.SetReadDeadline(start.Add(b.Next())); err != nil {
+			t.Fatal(err)
+		}
+		n, _, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			continue // it is time to ask again
+		}
+		_ = b.Consume(time.Since(start), buf[:n]) // what is of no use changes nothing
+	}
+}

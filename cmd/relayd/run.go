@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/wg-bond/wg-bond/relayd"
+)
+
+type runCommand struct {
+	Config   string     `short:"c" placeholder:"FILE" type:"path" help:"Read the settings from a file."`
+	LogLevel slog.Level `placeholder:"LEVEL" default:"info" help:"How much to log: debug, info, warn or error."`
+
+	settings `prefix:"" group:"Settings, instead of a file:"`
+}
+
+// Help is what --help says besides.
+func (runCommand) Help() string {
+	return "SIGTERM ends all leases, tells the borrowers, and quits. SIGUSR1 writes statistics to the log, on standard error."
+}
+
+// Run runs the command.
+func (c *runCommand) Run() error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	for _, file := range []string{c.Config, c.PrivateKeyFile} {
+		if info, err := os.Stat(file); file != "" && err == nil && info.Mode().Perm()&0o007 != 0 {
+			log.Warn("everybody on this machine may read the file; chmod 600 prevents that", "file", file)
+		}
+	}
+	if cfg.Device != "" {
+		if _, err := net.InterfaceByName(cfg.Device); err != nil {
+			log.Warn("the device to lend is not there; leases are refused until it is", "device", cfg.Device)
+		}
+	}
+	cfg.Log = log
+	r, err := relayd.New(*cfg)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	asked := make(chan os.Signal, 1)
+	notifyStats(asked)
+	defer signal.Stop(asked)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-asked:
+				log.Info("statistics", "stats", r.Stats())
+			}
+		}
+	}()
+	log.Info("lending", "listen", r.Addrs(), "device", cfg.Device, "public-key", cfg.PrivateKey.Public().String(), "borrowers", len(cfg.Allow))
+	err = r.Run(ctx)
+	log.Info("stopped", "stats", r.Stats())
+	return err
+}
+
+// config reads the file or the flags.
+func (c *runCommand) config() (*relayd.Config, error) {
+	switch {
+	case c.Config == "":
+		return c.settings.config()
+	case c.settings.given():
+		return nil, errors.New("settings come from --config or from flags, not from both: put all of them into the file")
+	}
+	return loadConfig(c.Config)
+}
