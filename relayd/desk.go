@@ -291,10 +291,6 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 	}
 	l := s.loan
 	l.expires, l.lifetime = now+lifetime, lifetime
-	if now-l.refilled >= refill {
-		l.refilled = now
-		l.allowance.Store(unanswered)
-	}
 	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: lease.Terms{Left: lease.Unlimited}})
 }
 
@@ -332,8 +328,7 @@ func (d *desk) grant(now time.Duration, s *session, target netip.AddrPort) (*loa
 		d.log.Warn("opening a socket on the lent device", "device", d.relay.cfg.Device, "error", err)
 		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the lent link is down"}
 	}
-	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s, refilled: now}
-	l.allowance.Store(unanswered)
+	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s}
 	l.used.Store(int64(now))
 	d.loans[l] = struct{}{}
 	d.relay.count.leases.Store(int64(len(d.loans)))

@@ -409,18 +409,20 @@ func TestRefill(t *testing.T) {
 		t.Errorf("%d packets more, want none", n)
 	}
 	o.now += refill
-	c.b.Renew(o.now)
-	c.want(lease.Granted)
+	if n := admitted(); n != 1 {
+		t.Errorf("%d packets after %v, want 1", n, refill)
+	}
+	o.now += 100 * refill
 	if n := admitted(); n != unanswered {
-		t.Errorf("%d packets after %v, want %d", n, refill, unanswered)
+		t.Errorf("%d packets long after, want %d", n, unanswered)
 	}
 	l.heard.Store(int64(o.now) + 1)
 	if n := admitted(); n != 100 {
 		t.Errorf("%d of 100 packets to a target that answered", n)
 	}
 	o.now += answerLife + 1
-	if n := admitted(); n != 0 {
-		t.Errorf("%d packets to a target that has long been silent", n)
+	if n := admitted(); n != unanswered {
+		t.Errorf("%d packets to a target that has long been silent, want %d", n, unanswered)
 	}
 }
 

@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	// unanswered is how many packets go to a target that has not answered,
-	// and refill how often a renewal allows as many again.
+	// unanswered is how many packets go at once to a target that has not
+	// answered, and refill how long until one more may: so a server that comes
+	// up late, or again, is found within a second.
 	unanswered = 8
-	refill     = 10 * time.Second
+	refill     = time.Second
 	// answerLife is for how long an answer of the target counts.
 	answerLife = 2 * time.Minute
 
@@ -44,16 +45,18 @@ type loan struct {
 	up     *ring
 	count  *counters
 
-	home      atomic.Pointer[home]
-	heard     atomic.Int64 // when the target last answered, relay time + 1; 0: never
-	used      atomic.Int64 // when anything was last forwarded, relay time
-	allowance atomic.Int32 // packets that may still go to a target that does not answer
+	home  atomic.Pointer[home]
+	heard atomic.Int64 // when the target last answered, relay time + 1; 0: never
+	used  atomic.Int64 // when anything was last forwarded, relay time
+	// allowed is a token bucket of packets for a target that does not answer:
+	// the relay time when it is full again, each taken putting that off by
+	// refill.
+	allowed atomic.Int64
 
 	// Owned by the desk.
 	session  *session
 	expires  time.Duration // relay time, as all below
 	lifetime time.Duration // as granted last
-	refilled time.Duration
 }
 
 // admit decides whether one more packet may go to the target.
@@ -62,11 +65,12 @@ func (l *loan) admit(now time.Duration) bool {
 		return true
 	}
 	for {
-		n := l.allowance.Load()
-		if n <= 0 {
+		old := l.allowed.Load()
+		full := max(time.Duration(old), now)
+		if full-now > (unanswered-1)*refill {
 			return false
 		}
-		if l.allowance.CompareAndSwap(n, n-1) {
+		if l.allowed.CompareAndSwap(old, int64(full+refill)) {
 			return true
 		}
 	}
