@@ -142,7 +142,8 @@ func ipNet(p netip.Prefix) *net.IPNet {
 }
 
 func addAddress(nl *netlink.Handle, link netlink.Link, p netip.Prefix) error {
-	err := nl.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)})
+	// Without a broadcast address, as `ip address add` has it by default.
+	err := nl.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p), Broadcast: net.IPv4zero})
 	if family(p) == 6 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)) {
 		return fmt.Errorf("the address %s: %w; IPv6 seems to be off on this machine: set net.ipv6.conf.{all,default}.disable_ipv6 to 0, or take the address out", p, err)
 	}

@@ -42,7 +42,7 @@ func Run(arg string, process *daemon.Process) error {
 	if !files.Bond.Serve.Listen.IsValid() {
 		return &conferr.Error{File: side, Found: "no [serve]", Want: "[serve] with listen = \":51820\", the port that clients know, and upstream = \"127.0.0.1:51821\", where the stock WireGuard listens"}
 	}
-	s := &serving{files: files, log: up.Logger(), stop: make(chan struct{})}
+	s := &serving{files: files, log: up.Logger(!process.Background()), stop: make(chan struct{})}
 	if s.scheduler, s.makeScheduler, err = files.Scheduler(); err != nil {
 		return err
 	}

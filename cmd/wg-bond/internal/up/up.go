@@ -73,9 +73,13 @@ func (f *Files) Scheduler() (string, func() schedulers.Scheduler, error) {
 func (f *Files) sidePath() string { return bondconf.PathFor(f.Path) }
 
 // Logger logs to standard error as much as LOG_LEVEL says, whose words are
-// wireguard-go's: verbose or debug, error, silent.
-func Logger() *slog.Logger {
-	level := slog.LevelInfo
+// wireguard-go's: verbose or debug, error, silent. Otherwise it logs warnings,
+// and in the foreground what happens as well.
+func Logger(foreground bool) *slog.Logger {
+	level := slog.LevelWarn
+	if foreground {
+		level = slog.LevelInfo
+	}
 	switch os.Getenv("LOG_LEVEL") {
 	case "verbose", "debug":
 		level = slog.LevelDebug

@@ -34,7 +34,7 @@ func Run(arg string, process *daemon.Process) error {
 	if err := NeedRoot("up " + arg); err != nil {
 		return err
 	}
-	r := &running{files: files, log: Logger(), downs: make(chan chan error), closed: make(chan struct{})}
+	r := &running{files: files, log: Logger(!process.Background()), downs: make(chan chan error), closed: make(chan struct{})}
 	if err := r.prepare(); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (r *running) absent() error {
 		return err
 	}
 	if len(r.journal.Undos) > 0 {
-		r.log.Info("undoing what an earlier wg-bond left behind when it crashed", "interface", name, "steps", len(r.journal.Undos))
+		fmt.Fprintf(os.Stderr, "%s had ended without cleaning up; doing that first\n", name)
 		return quick.Clean(r.host, r.journal)
 	}
 	return nil

@@ -1,0 +1,587 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
+	"github.com/wg-bond/wg-bond/cmd/internal/nstest"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
+	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
+)
+
+// Keys of two machines.
+const (
+	privateA = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+	publicA  = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
+	privateB = "2AJ26z6k0PsCbrqI1UqZDlKKKZ60jvup5O2j2wLvZF4="
+	publicB  = "CA7MjiDxct3cDKotDsUaF+/DT/DPJfS0DCj27ZMwaH8="
+	publicC  = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+)
+
+// programs builds wg-bond and stock wireguard-go, once.
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "wg-bond-test")
+	if err != nil {
+		return "", err
+	}
+	for name, pkg := range map[string]string{"wg-bond": ".", "wireguard-go": "golang.zx2c4.com/wireguard"} {
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput(); err != nil {
+			return dir, fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+		}
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := programs(); err == nil || dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// machine is a network namespace with a directory of configurations.
+type machine struct {
+	*nstest.Namespace
+	t   *testing.T
+	dir string
+}
+
+// machines makes n of them.
+func machines(t *testing.T, n int) []*machine {
+	t.Helper()
+	namespaces := nstest.New(t, n)
+	for _, tool := range []string{"wg", "ping"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("this test needs %s", tool)
+		}
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skipf("this test needs TUN devices: %v", err)
+	}
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	t.Setenv("LOG_LEVEL", "")
+	var all []*machine
+	for _, ns := range namespaces {
+		all = append(all, &machine{ns, t, t.TempDir()})
+	}
+	return all
+}
+
+// file writes a configuration and returns its path.
+func (m *machine) file(name, text string) string {
+	m.t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	return path
+}
+
+// up brings up a configuration; it goes down with the test.
+func (m *machine) up(conf string) {
+	m.t.Helper()
+	m.Run("wg-bond", "up", conf)
+	name := strings.TrimSuffix(filepath.Base(conf), ".conf")
+	m.t.Cleanup(func() {
+		_, _, _ = m.Try("ip", "link", "delete", name) // which ends it, unless it has ended
+		m.gone(name)
+	})
+}
+
+// gone waits until nothing is left of an interface's wg-bond.
+func (m *machine) gone(name string) {
+	m.t.Helper()
+	for _, path := range []string{ctl.SocketPath(name), ctl.JournalPath(name), uapi.SocketDir + "/" + name + ".sock"} {
+		eventually(m.t, path+" to go", func() bool {
+			_, err := os.Stat(path)
+			return errors.Is(err, os.ErrNotExist)
+		})
+	}
+}
+
+// background starts a program that is killed with the test, if it has not
+// ended, and returns it with what it prints to standard error.
+func (m *machine) background(name string, args ...string) (*exec.Cmd, *lockedBuffer) {
+	m.t.Helper()
+	cmd := exec.Command(name, args...)
+	out := new(lockedBuffer)
+	cmd.Stderr = out
+	m.Start(cmd)
+	m.t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	return cmd, out
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+var _ io.Writer = (*lockedBuffer)(nil)
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+func (m *machine) status(name string) *status.Interface {
+	m.t.Helper()
+	i := new(status.Interface)
+	if err := json.Unmarshal([]byte(m.Run("wg-bond", "status", name, "--json")), i); err != nil {
+		m.t.Fatal(err)
+	}
+	return i
+}
+
+const clientConf = `[Interface]
+PrivateKey = ` + privateA + `
+Address = 10.77.0.2/24, fd77::2/64
+[Peer]
+PublicKey = ` + publicB + `
+AllowedIPs = 0.0.0.0/0, ::/0
+Endpoint = 10.99.1.2:51820
+PersistentKeepalive = 25
+`
+
+const clientSide = `
+[[path]]
+device = "wgbt-p1"
+[[path]]
+device = "wgbt-p2"
+name = "second"
+metered = true
+`
+
+// sameState fails the test if the namespace is not as it was, but for the
+// kernel parameter that stays set once an `up` has succeeded.
+func (m *machine) sameState(before string) {
+	m.t.Helper()
+	forget := regexp.MustCompile(`src_valid_mark = \d`)
+	if diff := cmp.Diff(forget.ReplaceAllString(before, ""), forget.ReplaceAllString(m.State(), "")); diff != "" {
+		m.t.Errorf("the machine is not as it was: %s", diff)
+	}
+}
+
+// TestBonded: two links, wg-bond at one end, at the other wg-bond serve
+// before a stock wireguard-go.
+func TestBonded(t *testing.T) {
+	ms := machines(t, 2)
+	client, server := ms[0], ms[1]
+	nstest.Cable(client.Namespace, server.Namespace, "wgbt-p1", "10.99.1.1/24", "10.99.1.2/24")
+	nstest.Cable(client.Namespace, server.Namespace, "wgbt-p2", "10.99.2.1/24", "10.99.2.2/24")
+	client.Run("ip", "route", "add", "10.99.1.2/32", "via", "10.99.2.2", "metric", "9")
+	for _, m := range ms {
+		m.Run("sysctl", "-q", "-w", "net.ipv4.conf.all.rp_filter=2")
+	}
+	clientBefore, serverBefore := client.State(), server.State()
+
+	behind := server.file("wgbt-m1.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51821\n[Peer]\nPublicKey = "+publicA+"\nAllowedIPs = 10.77.0.2/32\n")
+	server.file("wgbt-m1.bond.toml", "[serve]\nlisten = \":51820\"\n")
+	stock, _ := server.background("wireguard-go", "-f", "wgbt-m1")
+	eventually(t, "wireguard-go", func() bool { _, _, err := server.Try("wg", "setconf", "wgbt-m1", behind); return err == nil })
+	server.Run("ip", "address", "add", "10.77.0.1/24", "dev", "wgbt-m1")
+	server.Run("ip", "link", "set", "wgbt-m1", "up")
+	server.Run("wg-bond", "serve", behind)
+	serveGone := func() {
+		eventually(t, "the server's end", func() bool {
+			_, err := os.Stat(ctl.SocketPath("wgbt-m1"))
+			return errors.Is(err, os.ErrNotExist)
+		})
+	}
+	t.Cleanup(func() { _, _, _ = server.Try("wg-bond", "down", behind); serveGone() })
+
+	conf := client.file("wgbt-c1.conf", clientConf)
+	client.file("wgbt-c1.bond.toml", clientSide)
+	client.up(conf)
+	ping := func() { client.t.Helper(); client.Run("ping", "-c", "3", "-i", "0.05", "-w", "20", "10.77.0.1") }
+	ping()
+
+	// The stock tools understand the interface.
+	show := client.Run("wg", "show", "wgbt-c1")
+	for _, want := range []string{"public key: " + publicA, "fwmark: 0xca6c", "peer: " + publicB, "endpoint: 10.99.1.2:51820", "latest handshake:", "persistent keepalive: every 25 seconds"} {
+		if !strings.Contains(show, want) {
+			t.Errorf("wg show has no %q:\n%s", want, show)
+		}
+	}
+
+	// status knows the paths, at both ends.
+	var is *status.Interface
+	eventually(t, "both paths to be active", func() bool {
+		ping()
+		is = client.status("wgbt-c1")
+		b := is.Peers[0].Bond
+		return b != nil && b.Bonded && len(b.Paths) == 2 && b.Paths[0].State == "active" && b.Paths[1].State == "active"
+	})
+	p := is.Peers[0].Bond.Paths
+	if p[0].Name != "wgbt-p1" || p[0].Device != "wgbt-p1" || p[1].Name != "second" || !p[1].Metered || p[0].TxBytes == 0 || p[1].RxBytes == 0 {
+		t.Errorf("paths: %+v", p)
+	}
+	if is.PublicKey != publicA || is.Role != "up" || is.Scheduler != "earliest" || is.FwMark != 51820 || is.Peers[0].LatestHandshake == 0 {
+		t.Errorf("status: %+v", is)
+	}
+	is = server.status("wgbt-m1")
+	if is.Role != "serve" || is.Upstream != "127.0.0.1:51821" || is.ListenPort != 51820 || len(is.Peers) != 1 || is.Peers[0].PublicKey != publicA ||
+		is.Peers[0].Bond == nil || !is.Peers[0].Bond.Bonded || is.Peers[0].Bond.ClientAddress != is.Peers[0].Endpoint {
+		t.Errorf("status of the server: %+v", is)
+	}
+	text := client.Run("wg-bond", "status", "wgbt-c1")
+	for _, want := range []string{"private key: (hidden)\n", "  path: second\n    device: wgbt-p2\n", "    state: active, metered\n", "    share: "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("status has no %q:\n%s", want, text)
+		}
+	}
+	if all := client.Run("wg-bond", "status"); !strings.Contains(all, "interface: wgbt-c1\n") || !strings.Contains(all, "interface: wgbt-m1\n") {
+		t.Errorf("status of all:\n%s", all)
+	}
+	t.Setenv("WG_HIDE_KEYS", "never")
+	if text := client.Run("wg-bond", "status", "wgbt-c1"); !strings.Contains(text, "private key: "+privateA+"\n") {
+		t.Errorf("WG_HIDE_KEYS=never is not honoured:\n%s", text)
+	}
+
+	// One link goes away.
+	client.Run("ip", "link", "set", "wgbt-p1", "down")
+	client.Run("ping", "-c", "3", "-i", "0.2", "-w", "20", "10.77.0.1")
+	client.Run("ip", "link", "set", "wgbt-p1", "up")
+
+	// A peer that wg set adds is known to the bond, on either side.
+	client.Run("wg", "set", "wgbt-c1", "peer", publicC, "endpoint", "10.99.1.2:7", "allowed-ips", "10.78.0.0/24")
+	eventually(t, "the bond with a new peer", func() bool {
+		i := client.status("wgbt-c1")
+		return len(i.Peers) == 2 && i.Peers[0].Bond != nil && i.Peers[1].Bond != nil
+	})
+	server.Run("wg", "set", "wgbt-m1", "peer", publicA, "remove")
+	eventually(t, "the end of the bond with a peer that is removed", func() bool { return len(server.status("wgbt-m1").Peers) == 0 })
+
+	server.Run("wg-bond", "down", behind)
+	serveGone()
+	if err := stock.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	_ = stock.Wait()
+	client.Run("wg-bond", "down", conf)
+	client.gone("wgbt-c1")
+	client.Run("ip", "route", "replace", "10.99.1.2/32", "via", "10.99.2.2", "metric", "9") // went with the link
+	client.sameState(clientBefore)
+	server.sameState(serverBefore)
+}
+
+// TestUpToAStockServer: without a shim at the other end, wg-bond is a plain
+// WireGuard client.
+func TestUpToAStockServer(t *testing.T) {
+	ms := machines(t, 2)
+	client, server := ms[0], ms[1]
+	nstest.Cable(client.Namespace, server.Namespace, "wgbt-p1", "10.99.1.1/24", "10.99.1.2/24")
+	stock, _ := server.background("wireguard-go", "-f", "wgbt-m2")
+	conf := server.file("wgbt-m2.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51820\n[Peer]\nPublicKey = "+publicA+"\nAllowedIPs = 10.77.0.2/32\n")
+	eventually(t, "wireguard-go", func() bool { _, _, err := server.Try("wg", "setconf", "wgbt-m2", conf); return err == nil })
+	server.Run("ip", "address", "add", "10.77.0.1/24", "dev", "wgbt-m2")
+	server.Run("ip", "link", "set", "wgbt-m2", "up")
+	client.file("wgbt-c2.bond.toml", "[[path]]\ndevice = \"wgbt-p1\"\n")
+	client.up(client.file("wgbt-c2.conf", clientConf))
+	client.Run("ping", "-c", "3", "-i", "0.05", "-w", "20", "10.77.0.1")
+	b := client.status("wgbt-c2").Peers[0].Bond
+	if b == nil || b.Bonded || b.PlainReason == "" {
+		t.Errorf("bond: %+v", b)
+	}
+	_ = stock.Process.Signal(syscall.SIGTERM)
+	_ = stock.Wait()
+}
+
+const hooks = `[Interface]
+PrivateKey = ` + privateA + `
+Address = 10.77.0.2/24
+PreUp = echo PreUp >> $HOOKLOG
+PostUp = echo PostUp >> $HOOKLOG
+PreDown = ip -o link show dev %i > /dev/null && echo PreDown >> $HOOKLOG
+PostDown = ip -o link show dev %i 2> /dev/null || echo PostDown >> $HOOKLOG
+[Peer]
+PublicKey = ` + publicB + `
+AllowedIPs = 0.0.0.0/0, ::/0
+`
+
+// TestEndings: an interface may end in several ways, and each leaves the
+// machine as it was. The hooks are run once, by whoever ends it; wg-quick and
+// ip know nothing of us.
+func TestEndings(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		end   func(m *machine, conf string, up *exec.Cmd)
+		hooks string
+	}{
+		{"wg-bond down", func(m *machine, conf string, _ *exec.Cmd) { m.Run("wg-bond", "down", conf) }, "PreUp PostUp PreDown PostDown"},
+		{"a signal", func(m *machine, _ string, up *exec.Cmd) { _ = up.Process.Signal(syscall.SIGTERM) }, "PreUp PostUp PreDown PostDown"},
+		{"an interrupt", func(m *machine, _ string, up *exec.Cmd) { _ = up.Process.Signal(os.Interrupt) }, "PreUp PostUp PreDown PostDown"},
+		{"wg-quick down", func(m *machine, conf string, _ *exec.Cmd) { m.Run("wg-quick", "down", conf) }, "PreUp PostUp PreDown PostDown"},
+		{"the interface is deleted", func(m *machine, _ string, _ *exec.Cmd) { m.Run("ip", "link", "delete", "wgbt-e1") }, "PreUp PostUp"},
+		{"the UAPI socket is deleted", func(m *machine, _ string, _ *exec.Cmd) { _ = os.Remove(uapi.SocketDir + "/wgbt-e1.sock") }, "PreUp PostUp"},
+		{"a crash, then down", func(m *machine, conf string, up *exec.Cmd) {
+			_ = up.Process.Kill()
+			_ = up.Wait()
+			m.Run("wg-bond", "down", conf)
+			_ = os.Remove(uapi.SocketDir + "/wgbt-e1.sock") // wg(8) would remove it
+			_ = os.Remove(ctl.SocketPath("wgbt-e1"))
+		}, "PreUp PostUp PostDown"},
+		{"a crash, then up and down", func(m *machine, conf string, up *exec.Cmd) {
+			_ = up.Process.Kill()
+			_ = up.Wait()
+			m.Run("wg-bond", "up", conf)
+			m.Run("wg-bond", "down", conf)
+		}, "PreUp PostUp PreUp PostUp PreDown PostDown"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := machines(t, 1)[0]
+			log := filepath.Join(m.dir, "hooks")
+			t.Setenv("HOOKLOG", log)
+			before := m.State()
+			conf := m.file("wgbt-e1.conf", hooks)
+			up, out := m.background("wg-bond", "up", "-f", conf)
+			eventually(t, "the last hook", func() bool { data, _ := os.ReadFile(log); return strings.Contains(string(data), "PostUp") })
+			eventually(t, "the status", func() bool { _, _, err := m.Try("wg-bond", "status", "wgbt-e1"); return err == nil })
+			c.end(m, conf, up)
+			m.gone("wgbt-e1")
+			err := up.Wait()
+			if err != nil && !strings.HasPrefix(c.name, "a crash") {
+				t.Errorf("wg-bond up ended with %v:\n%s", err, out)
+			}
+			m.sameState(before)
+			data, _ := os.ReadFile(log)
+			if got := strings.Join(strings.Fields(string(data)), " "); got != c.hooks {
+				t.Errorf("hooks: %s; want %s", got, c.hooks)
+			}
+		})
+	}
+}
+
+// TestFailuresTeach: what is wrong is said, the status is not zero, and the
+// machine is as it was, to the last kernel parameter.
+func TestFailuresTeach(t *testing.T) {
+	everywhere := "[Interface]\nPrivateKey = " + privateA + "\nAddress = 10.77.0.2/24\n%s\n[Peer]\nPublicKey = " + publicB + "\nAllowedIPs = 0.0.0.0/0\n"
+	with := func(line string) string { return fmt.Sprintf(everywhere, line) }
+	for _, c := range []struct {
+		name, conf, side string
+		prepare          func(m *machine)
+		command          string // besides the file; "up" unless set
+		want             string // DIR stands for the directory
+	}{
+		{name: "a hook fails at the very end", conf: with("PostUp = exit 7"),
+			want: "wg-bond: bash failed: exit status 7\n(at the step: exit 7)"},
+		{name: "a mistake in the configuration", conf: with("Adress = 10.0.0.1"),
+			want: "wg-bond: DIR/wgbt-f1.conf:4: [Interface]: found the unknown key \"Adress\"; want \"Address\" (did you mean that?) or one of PrivateKey, ListenPort, FwMark, Address, DNS, MTU, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig"},
+		{name: "a mistake in the side file", conf: with(""), side: "scheduler = \"earlyest\"",
+			want: "wg-bond: DIR/wgbt-f1.bond.toml:1: scheduler: found \"earlyest\"; want \"earliest\" (did you mean that?) or one of earliest, minrtt, weighted, roundrobin, backup, redundant"},
+		{name: "a plugin", conf: with(""), side: "scheduler = \"mine\"\n[plugin.mine]",
+			want: "wg-bond: DIR/wgbt-f1.bond.toml: scheduler: found \"mine\", a plugin; want one of earliest, minrtt, weighted, roundrobin, backup, redundant: this version does not run plugins yet"},
+		{name: "no path's device is there", conf: with(""), side: "[[path]]\ndevice = \"wwan0\"",
+			want: "wg-bond: DIR/wgbt-f1.bond.toml: of the paths' devices (wwan0) there is none; the interfaces here are lo"},
+		{name: "the port is taken", conf: with("ListenPort = 51820"),
+			prepare: func(m *machine) {
+				m.up(m.file("wgbt-f2.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51820"))
+			},
+			want: "wg-bond: ListenPort = 51820: another program has this port (`ss -ulpn` shows which); end it, or choose another port: "},
+		{name: "up already", conf: "",
+			prepare: func(m *machine) { m.up(m.file("wgbt-f1.conf", with(""))) },
+			want:    "wg-bond: wgbt-f1 is up already; `wg-bond down wgbt-f1` takes it down, `wg-bond status wgbt-f1` shows it"},
+		{name: "somebody else's interface", conf: with(""),
+			prepare: func(m *machine) { m.Run("ip", "tuntap", "add", "wgbt-f1", "mode", "tun") },
+			want:    "wg-bond: there is an interface wgbt-f1 already, which wg-bond did not make; remove it first, `wg-quick down wgbt-f1` perhaps"},
+		{name: "down of what is not up", conf: with(""), command: "down",
+			want: "wg-bond: wgbt-f1 is not up; `wg-bond status` lists what is"},
+		{name: "down of somebody else's interface", conf: with(""), command: "down",
+			prepare: func(m *machine) { m.Run("ip", "tuntap", "add", "wgbt-f1", "mode", "tun") },
+			want:    "wg-bond: the interface wgbt-f1 is not wg-bond's; `wg-quick down wgbt-f1` perhaps takes it down"},
+		{name: "serve without [serve]", conf: with(""), command: "serve",
+			want: "wg-bond: DIR/wgbt-f1.bond.toml: found no [serve]; want [serve] with listen = \":51820\", the port that clients know, and upstream = \"127.0.0.1:51821\", where the stock WireGuard listens"},
+		{name: "serve before nothing", conf: with(""), side: "[serve]\nlisten = \":51820\"", command: "serve",
+			want: "wg-bond: DIR/wgbt-f1.bond.toml: found neither upstream in [serve] nor a ListenPort of the stock WireGuard; want one of them, upstream = \"127.0.0.1:51821\" for example"},
+		{name: "serve without a key", conf: "[Interface]\nListenPort = 1", side: "[serve]\nlisten = \":51820\"", command: "serve",
+			want: "wg-bond: DIR/wgbt-f1.bond.toml: found no private key, neither of a WireGuard device wgbt-f1 nor in DIR/wgbt-f1.conf; want the key of the stock WireGuard behind"},
+		{name: "serve on a port that is taken", conf: with(""), side: "[serve]\nlisten = \":51820\"\nupstream = \"127.0.0.1:51821\"", command: "serve",
+			prepare: func(m *machine) {
+				m.up(m.file("wgbt-f2.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51820"))
+			},
+			want: "listen: another program has port 51820 (`ss -ulpn` shows which); if it is the stock WireGuard, give that another ListenPort: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := machines(t, 1)[0]
+			if c.prepare != nil {
+				c.prepare(m)
+			}
+			conf := filepath.Join(m.dir, "wgbt-f1.conf")
+			if c.conf != "" {
+				m.file("wgbt-f1.conf", c.conf)
+			}
+			if c.side != "" {
+				m.file("wgbt-f1.bond.toml", c.side)
+			}
+			before := m.State()
+			command := c.command
+			if command == "" {
+				command = "up"
+			}
+			_, stderr, err := m.Try("wg-bond", command, conf)
+			if err == nil {
+				t.Fatalf("no error\n%s", stderr)
+			}
+			got := strings.ReplaceAll(stderr, m.dir, "DIR")
+			if !strings.Contains(got, c.want) {
+				t.Errorf("%s\nwant %s", got, c.want)
+			}
+			if diff := cmp.Diff(before, m.State()); diff != "" {
+				t.Errorf("the machine is not as it was: %s", diff)
+			}
+		})
+	}
+}
+
+// TestNotRoot: who may not, learns what would help.
+func TestNotRoot(t *testing.T) {
+	m := machines(t, 1)[0]
+	conf := m.file("wgbt-n1.conf", "[Interface]\nPrivateKey = "+privateA)
+	for _, c := range []struct {
+		mode os.FileMode
+		want string
+	}{
+		{0o600, "wg-bond: cannot read " + conf + ": permission denied to user 65534; run it as root (sudo)\n"},
+		{0o644, "wg-bond: this needs root (CAP_NET_ADMIN), and you are user 65534: sudo wg-bond up " + conf + "\n"},
+	} {
+		for dir := m.dir; dir != "/tmp"; dir = filepath.Dir(dir) {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bin, _ := programs()
+		if err := errors.Join(os.Chmod(bin, 0o755), os.Chmod(conf, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("wg-bond", "up", "-f", conf)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		m.Start(cmd)
+		if err := cmd.Wait(); err == nil {
+			t.Error("no error")
+		}
+		if got := stderr.String(); !strings.HasSuffix(got, c.want) {
+			t.Errorf("got  %swant %s", got, c.want)
+		}
+	}
+}
+
+// TestSaveConfig: down writes what the interface has become.
+func TestSaveConfig(t *testing.T) {
+	m := machines(t, 1)[0]
+	conf := m.file("wgbt-v1.conf", "# a comment that is lost\n[Interface]\nPrivateKey = "+privateA+"\nListenPort = 7000\nAddress = 10.77.0.2/24\nTable = off\nSaveConfig = true\nPostDown = true\n")
+	m.up(conf)
+	m.Run("wg", "set", "wgbt-v1", "peer", publicB, "endpoint", "192.0.2.1:9", "allowed-ips", "10.77.0.0/24", "persistent-keepalive", "25")
+	m.Run("ip", "address", "add", "fd77::2/64", "dev", "wgbt-v1")
+	m.Run("wg-bond", "down", conf)
+	got, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "[Interface]\nAddress = 10.77.0.2/24\nAddress = fd77::2/64\nTable = off\nSaveConfig = true\nPostDown = true\nListenPort = 7000\nPrivateKey = " + privateA + "\n" +
+		"\n[Peer]\nPublicKey = " + publicB + "\nAllowedIPs = 10.77.0.0/24\nEndpoint = 192.0.2.1:9\nPersistentKeepalive = 25\n"
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Error(diff)
+	}
+	if info, err := os.Stat(conf); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// TestLikeWgQuick brings up the same files with the real wg-quick, on stock
+// wireguard-go, and compares what becomes of the machine.
+func TestLikeWgQuick(t *testing.T) {
+	peerB := "[Peer]\nPublicKey = " + publicB + "\n"
+	for _, c := range []struct{ name, text string }{
+		{"addresses and ranges", "[Interface]\nAddress = 10.77.0.2/24, 10.78.0.2,10.79.0.2/31\nAddress = fd77::2/64\n" + peerB + "AllowedIPs = 10.77.0.0/16, 10.77.0.0/24, 10.80.0.1, fd78::/32\n"},
+		{"everywhere", "[Interface]\nAddress = 10.77.0.2/24, fd77::2/64\n" + peerB + "AllowedIPs = 0.0.0.0/0, ::/0\n"},
+		{"everywhere in IPv6, a mark, an MTU", "[interface]\r\nFWMARK = 0x1234\r\nAddress = fd77::2\r\nmtu = 1300 # narrow\r\n" + peerB + "AllowedIPs = ::/0\r\n"},
+		{"a table", "[Interface]\nAddress = 10.77.0.2/24\nTable = 77\n" + peerB + "AllowedIPs = 0.0.0.0/0, 10.90.0.0/16\n"},
+		{"no table", "[Interface]\nAddress = 10.77.0.2/24\nTable = off\n" + peerB + "AllowedIPs = 0.0.0.0/0\n"},
+		{"hooks", "[Interface]\nAddress = 10.77.0.2/24\nPostUp = ip address add 10.81.0.1/32 dev %i; ip route add 10.82.0.0/16 dev %i\n" + peerB + "AllowedIPs = 10.77.0.0/24, 10.77.0.9/32\n"},
+		{"two peers", "[Interface]\nAddress = 10.77.0.2/32\nListenPort = 5000\n" + peerB + "AllowedIPs = 10.77.0.1/32, 10.83.0.0/24\n[Peer]\nPublicKey = " + publicC + "\nAllowedIPs = 10.83.0.0/25, ::/0\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := machines(t, 1)[0]
+			if _, err := exec.LookPath("wg-quick"); err != nil {
+				t.Skip("this test needs wg-quick")
+			}
+			t.Setenv("WG_QUICK_USERSPACE_IMPLEMENTATION", "wireguard-go")
+			conf := m.file("wgbt-w1.conf", strings.Replace(c.text, "]", "]\nPrivateKey = "+privateA, 1))
+			before := m.State()
+			if _, stderr, err := m.Try("wg-quick", "up", conf); err != nil {
+				t.Skipf("wg-quick does not work here: %v\n%s", err, stderr)
+			}
+			theirs := m.State()
+			m.Run("wg-quick", "down", conf)
+			eventually(t, "the end of wireguard-go", func() bool {
+				_, err := os.Stat(uapi.SocketDir + "/wgbt-w1.sock")
+				return errors.Is(err, os.ErrNotExist)
+			})
+			m.sameState(before)
+			m.up(conf)
+			ours := m.State()
+			if diff := cmp.Diff(comparable(theirs), comparable(ours)); diff != "" {
+				t.Errorf("wg-quick's and ours differ: %s", diff)
+			}
+			m.Run("wg-bond", "down", conf)
+			m.gone("wgbt-w1")
+			m.sameState(before)
+		})
+	}
+}
+
+// comparable leaves out of a state what must differ: the interface's number,
+// and the link-local address that the kernel gives to wireguard-go's TUN but
+// would not give to a WireGuard interface of its own.
+func comparable(state string) string {
+	var lines []string
+	for line := range strings.Lines(state) {
+		if strings.Contains(line, "fe80::") || strings.Contains(line, "multicast ff00::/8") {
+			continue
+		}
+		lines = append(lines, regexp.MustCompile(`^\d+: wgbt`).ReplaceAllString(line, "N: wgbt"))
+	}
+	return strings.Join(lines, "")
+}
