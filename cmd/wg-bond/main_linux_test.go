@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -196,8 +197,12 @@ metered = true
 // kernel parameter that stays set once an `up` has succeeded.
 func (m *machine) sameState(before string) {
 	m.t.Helper()
-	forget := regexp.MustCompile(`src_valid_mark = \d`)
-	if diff := cmp.Diff(forget.ReplaceAllString(before, ""), forget.ReplaceAllString(m.State(), "")); diff != "" {
+	sorted := func(state string) string {
+		lines := strings.Split(regexp.MustCompile(`src_valid_mark = \d`).ReplaceAllString(state, ""), "\n")
+		slices.Sort(lines) // the kernel lists some routes by age
+		return strings.Join(lines, "\n")
+	}
+	if diff := cmp.Diff(sorted(before), sorted(m.State())); diff != "" {
 		m.t.Errorf("the machine is not as it was: %s", diff)
 	}
 }

@@ -123,6 +123,7 @@ func Cable(a, b *Namespace, name, addressA, addressB string) {
 	a.Run("ip", "link", "add", name, "type", "veth", "peer", "name", name+"x")
 	b.adopt(a, name)
 	for ns, address := range map[*Namespace]string{a: addressA, b: addressB} {
+		ns.Run("ip", "link", "set", name, "addrgenmode", "none") // nothing that comes later by itself
 		ns.Run("ip", "address", "add", address, "dev", name)
 		ns.Run("ip", "link", "set", name, "up")
 	}

@@ -9,13 +9,16 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
@@ -42,6 +45,8 @@ type Tunnel struct {
 	log   *slog.Logger
 
 	sync   sync.Mutex // one at a time reads the state and passes it on
+	port   int        // that Configure asked for last
+	up     atomic.Bool
 	device *device.Device
 	uapi   net.Listener
 	done   chan error
@@ -66,10 +71,7 @@ func (t *Tunnel) Create(mtu int) error {
 		tunDevice.Close()
 		return fmt.Errorf("%s/%s.sock: %w; is another program running the interface?", uapi.SocketDir, t.name, err)
 	}
-	d := device.NewDevice(tunDevice, t.bind, &device.Logger{
-		Verbosef: func(format string, args ...any) { t.log.Debug("wireguard: " + fmt.Sprintf(format, args...)) },
-		Errorf:   func(format string, args ...any) { t.log.Error("wireguard: " + fmt.Sprintf(format, args...)) },
-	})
+	d := device.NewDevice(tunDevice, t.bind, t.logger())
 	listener, err := ipc.UAPIListen(t.name, file)
 	file.Close() // the listener has a copy
 	if err != nil {
@@ -130,6 +132,11 @@ func (t *Tunnel) Done() <-chan error { return t.done }
 
 // Configure takes the body of a UAPI set operation.
 func (t *Tunnel) Configure(text string) error {
+	for line := range strings.Lines(text) {
+		if port, ok := strings.CutPrefix(strings.TrimSpace(line), "listen_port="); ok {
+			t.port, _ = strconv.Atoi(port) // the device judges it
+		}
+	}
 	if err := t.device.IpcSet(text); err != nil {
 		return t.explain(err)
 	}
@@ -158,20 +165,35 @@ func (t *Tunnel) State() (*uapi.Device, error) {
 
 // Up opens the sockets. The device would do so by itself when the interface
 // is brought up, but nobody would learn of an error.
-func (t *Tunnel) Up() error { return t.explain(t.device.Up()) }
+func (t *Tunnel) Up() error {
+	if err := t.device.Up(); err != nil {
+		return t.explain(err)
+	}
+	t.up.Store(true)
+	return nil
+}
+
+// logger is the device's. Until the tunnel is up its errors are returned, and
+// need not be logged as well.
+func (t *Tunnel) logger() *device.Logger {
+	return &device.Logger{
+		Verbosef: func(format string, args ...any) { t.log.Debug("wireguard: " + fmt.Sprintf(format, args...)) },
+		Errorf: func(format string, args ...any) {
+			level := slog.LevelDebug
+			if t.up.Load() {
+				level = slog.LevelError
+			}
+			t.log.Log(context.Background(), level, "wireguard: "+fmt.Sprintf(format, args...))
+		},
+	}
+}
 
 // explain adds to an error of the device's what can be done about it.
 func (t *Tunnel) explain(err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return err
 	}
-	port := "ListenPort"
-	if text, getErr := t.device.IpcGet(); getErr == nil {
-		if state, parseErr := uapi.Parse(text); parseErr == nil && state.ListenPort != 0 {
-			port = fmt.Sprintf("ListenPort = %d", state.ListenPort)
-		}
-	}
-	return fmt.Errorf("%s: another program has this port (`ss -ulpn` shows which); end it, or choose another port: %w", port, err)
+	return fmt.Errorf("ListenPort = %d: another program has this port (`ss -ulpn` shows which); end it, or choose another port: %w", t.port, err)
 }
 
 // Close says farewell to the peers and removes the interface and its socket.
