@@ -63,7 +63,6 @@ type Bind struct {
 
 	plainMu   sync.RWMutex // guards plainEps; a leaf
 	plainEps  map[wgbond.Remote]*Endpoint
-	served    sync.Map // *mux.Session → *Endpoint, of sessions that dial us
 	allowedMu sync.RWMutex
 	allowed   map[control.Key]control.Key // public → preshared; a leaf's map
 
@@ -74,7 +73,6 @@ type Bind struct {
 	paths   []mux.PathSpec
 	mark    uint32
 	watch   chan struct{} // closed to end the watching of devices
-	watched sync.WaitGroup
 }
 
 // dialledPeer is a peer that we dial.
@@ -223,25 +221,24 @@ func (b *Bind) dial(p Peer) (*dialledPeer, error) {
 
 // replaceServerLocked makes a server with the present private key.
 func (b *Bind) replaceServerLocked() error {
-	old := b.server.Swap(nil)
-	var v4, v6 mux.Socket
-	open := b.queue.Load() != nil
-	var port uint16
-	if old != nil {
-		port = old.Port()
-		old.Close(wire.CloseShutdown)
-	}
 	v, err := b.newServer()
 	if err != nil {
 		return err
 	}
-	if open {
-		if v4, v6, err = b.listen(port); err != nil {
-			return err
-		}
-		v.Start(v4, v6)
+	old := b.server.Swap(v)
+	if old == nil {
+		return nil // Open starts it
 	}
-	b.server.Store(v)
+	port := old.Port()
+	old.Close(wire.CloseShutdown)
+	if b.queue.Load() == nil {
+		return nil
+	}
+	v4, v6, err := b.listen(port)
+	if err != nil {
+		return err
+	}
+	v.Start(v4, v6)
 	return nil
 }
 
@@ -341,7 +338,6 @@ func (b *Bind) Open(port uint16) ([]wgconn.ReceiveFunc, uint16, error) {
 	if len(b.cfg.Paths) == 0 {
 		b.watch = make(chan struct{})
 		b.rescanLocked()
-		b.watched.Add(1)
 		go b.watchDevices(b.watch)
 	}
 	for _, d := range *b.dialled.Load() {
@@ -404,9 +400,6 @@ func (b *Bind) closeLocked() error {
 	if b.watch != nil {
 		close(b.watch)
 		b.watch = nil
-		b.mu.Unlock() // it may be waiting for mu to rescan
-		b.watched.Wait()
-		b.mu.Lock()
 	}
 	for _, d := range *b.dialled.Load() {
 		d.Stop()
@@ -484,14 +477,17 @@ func (b *Bind) Send(bufs [][]byte, ep wgconn.Endpoint) error {
 	if v == nil {
 		return net.ErrClosed
 	}
-	return v.Send(bufs, e.remote())
+	err := v.Send(bufs, e.remote())
+	if udp.Gone(err) && e.src.Swap(nil) != nil {
+		err = v.Send(bufs, e.remote()) // perhaps only the local address is gone
+	}
+	return err
 }
 
 // rescanEvery is how often the devices are looked at when paths follow them.
 const rescanEvery = 2 * time.Second
 
 func (b *Bind) watchDevices(quit chan struct{}) {
-	defer b.watched.Done()
 	t := time.NewTicker(rescanEvery)
 	defer t.Stop()
 	for {

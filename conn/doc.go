@@ -4,21 +4,21 @@
 // for each path, bound to its device. Other peers, and plain ones, come to the
 // listening sockets. Whoever does not bond is served as stock WireGuard serves.
 //
-//	     wireguard-go
-//	 Send │        ▲ ReceiveFunc (one)
-//	      │        │ copies, up to 128 a call
-//	      │     [queue] ◄───────────────┬───────────────────────┐ push
-//	      ▼        ▲                    │                       │
-//	 Endpoint →    │ Deliver            │ Deliver               │ plain
-//	 which session?│                    │                       │
-//	      ├──► mux.Dialled         mux.Session (served)         │
-//	      │     engine, mutex       engine, mutex               │
-//	      │      │       ▲           │      ▲                   │
-//	      │  flusher   keeper    flusher    └─── mux.Server ────┤
-//	      │  per path  per path  per path         reader per listening socket
-//	      │      ▼       │           ▼            ▲             │
-//	      │   socket per path        listening sockets, v4, v6 ─┘
-//	      └── plain ────────────────►
+//	    wireguard-go
+//	Send │        ▲ ReceiveFunc (one)
+//	     │        │ copies, up to 128 a call
+//	     │     [queue] ◄───────────────┬───────────────────────┐ push
+//	     ▼        ▲                    │                       │
+//	Endpoint →    │ Deliver            │ Deliver               │ plain
+//	which session?│                    │                       │
+//	     ├──► mux.Dialled         mux.Session (served)         │
+//	     │     engine, mutex       engine, mutex               │
+//	     │      │       ▲           │      ▲                   │
+//	     │  flusher   keeper    flusher    └─── mux.Server ────┤
+//	     │  per path  per path  per path         reader per listening socket
+//	     │      ▼       │           ▼            ▲             │
+//	     │   socket per path        listening sockets, v4, v6 ─┘
+//	     └── plain ────────────────►
 //
 // # Locks
 //

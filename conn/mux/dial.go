@@ -142,6 +142,15 @@ func (d *Dialled) stopLocked() {
 func (d *Dialled) Close(reason wire.CloseReason) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// A farewell is not worth waiting for a socket that takes nothing.
+	paths := d.paths
+	defer time.AfterFunc(farewellTime, func() {
+		for _, p := range paths {
+			if sock := p.socket(); sock != nil {
+				_ = sock.Close()
+			}
+		}
+	}).Stop()
 	d.Session.farewell(reason)
 	d.stopLocked()
 }

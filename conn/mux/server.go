@@ -20,6 +20,7 @@ import (
 
 // ServerConfig says whom a Server serves.
 type ServerConfig struct {
+	// Private is our private key; zero: nobody can bond, and all is plain.
 	Private control.Key
 	// Lookup tells a peer's preshared key, and whether it may bond at all. It
 	// is called by the handshake goroutine.
@@ -74,7 +75,7 @@ type Server struct {
 	// handsMu guards hands, and makes the establishing of sessions one at a
 	// time. Taken before Session.mu and Server.mu.
 	handsMu sync.Mutex
-	hands   *control.Responder
+	hands   *control.Responder // nil without a private key
 
 	life sync.Mutex // guards quit; held while starting and stopping
 	quit chan struct{}
@@ -118,6 +119,9 @@ func (sh *Shell) NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	v.socks.Store(&listeners{})
 	v.all.Store(&[]*served{})
+	if cfg.Private.IsZero() {
+		return v, nil
+	}
 	var err error
 	v.hands, err = control.NewResponder(control.ResponderConfig{
 		Service: control.Bond,
@@ -150,7 +154,7 @@ func (v *Server) Start(v4, v6 Socket) {
 	for _, sock := range []Socket{v4, v6} {
 		if sock != nil {
 			v.wg.Add(1)
-			go v.read(sock)
+			go v.read(sock, v.quit)
 		}
 	}
 }
@@ -194,6 +198,15 @@ func (v *Server) stopLocked() {
 func (v *Server) Close(reason wire.CloseReason) {
 	v.life.Lock()
 	defer v.life.Unlock()
+	// A farewell is not worth waiting for a socket that takes nothing.
+	defer time.AfterFunc(farewellTime, func() {
+		l := v.socks.Load()
+		for _, sock := range []Socket{l.v4, l.v6} {
+			if sock != nil {
+				_ = sock.Close()
+			}
+		}
+	}).Stop()
 	for _, s := range *v.all.Load() {
 		v.finish(s, reason)
 	}
@@ -252,6 +265,9 @@ func (v *Server) Port() uint16 {
 func (v *Server) Handshakes() control.ResponderStats {
 	v.handsMu.Lock()
 	defer v.handsMu.Unlock()
+	if v.hands == nil {
+		return control.ResponderStats{}
+	}
 	return v.hands.Stats()
 }
 
@@ -288,20 +304,26 @@ type reader struct {
 }
 
 // read reads one listening socket until it is closed.
-func (v *Server) read(sock Socket) {
+func (v *Server) read(sock Socket, quit chan struct{}) {
 	defer v.wg.Done()
 	ms := v.shell.Messages(BatchSize)
 	defer v.shell.Release(ms)
 	r := &reader{sock: sock, plainAddrs: make(map[netip.AddrPort]struct{})}
 	for {
 		n, err := sock.ReadBatch(ms)
-		if err != nil {
-			if !isClosed(err) {
-				v.shell.Log.Error("listening socket failed", "local", sock.LocalAddr(), "err", err)
-			}
+		switch {
+		case err == nil:
+			v.batch(r, ms[:n])
+		case isClosed(err):
 			return
+		default:
+			v.shell.Log.Error("listening socket fails; trying on", "local", sock.LocalAddr(), "err", err)
+			select {
+			case <-quit:
+				return
+			case <-time.After(retryOpen):
+			}
 		}
-		v.batch(r, ms[:n])
 	}
 }
 
@@ -425,7 +447,7 @@ func (v *Server) sealed(r *reader, m *udp.Message, from wgbond.Remote) bool {
 		return true
 	}
 	r.leave() // for establish enters a session of its own choice
-	if s = v.establish(m.Buf); s == nil {
+	if s = v.establish(m.Buf, from); s == nil {
 		return false
 	}
 	r.enter(s)
@@ -464,9 +486,13 @@ func (v *Server) owner(r *reader, m *udp.Message) *served {
 // handshake, the new keys become the session's, in a new session if the peer
 // has none; the message itself is then the session's to open. It returns nil
 // if there is no such session.
-func (v *Server) establish(datagram []byte) *served {
+func (v *Server) establish(datagram []byte, from wgbond.Remote) *served {
 	v.handsMu.Lock()
 	defer v.handsMu.Unlock() // held throughout: two sessions of one peer at once cannot be
+	if v.hands == nil {
+		v.shell.Drops.Add(DropUnknownIndex, 1)
+		return nil
+	}
 	accepted, err := v.hands.Confirm(v.shell.Now(), datagram)
 	switch {
 	case errors.Is(err, control.ErrUnknownIndex):
@@ -503,6 +529,7 @@ func (v *Server) establish(datagram []byte) *served {
 	now := s.begin()
 	s.engine.Establish(now, accepted.Transport)
 	s.end(now)
+	s.remote.CompareAndSwap(nil, &from) // until a path is attached
 	if fresh {
 		s.start()
 	}
@@ -544,21 +571,30 @@ func (v *Server) shakeHands(quit chan struct{}) {
 		case <-quit:
 			return
 		case a := <-v.asks:
-			v.handsMu.Lock()
-			reply, err := v.hands.Handle(v.shell.Now(), a.from.Peer, a.pkt)
-			v.handsMu.Unlock()
-			v.shell.Pool.Put(a.pkt)
-			switch {
-			case errors.Is(err, control.ErrLimited):
-				v.shell.Drops.Add(DropHandshakeRate, 1)
-			case err != nil:
-				v.shell.Drops.Add(DropHandshakeInvalid, 1)
-				v.shell.Log.Debug("handshake refused", "from", a.from.Peer, "err", err)
-			default:
-				// A failure is counted; the peer asks again.
-				_ = v.shell.Write(a.sock, [][]byte{reply}, a.from.Peer, a.from.Local)
-			}
+			v.shake(a)
 		}
+	}
+}
+
+func (v *Server) shake(a initiation) {
+	defer v.shell.Pool.Put(a.pkt)
+	v.handsMu.Lock()
+	if v.hands == nil {
+		v.handsMu.Unlock()
+		v.shell.Drops.Add(DropHandshakeInvalid, 1)
+		return
+	}
+	reply, err := v.hands.Handle(v.shell.Now(), a.from.Peer, a.pkt)
+	v.handsMu.Unlock()
+	switch {
+	case errors.Is(err, control.ErrLimited):
+		v.shell.Drops.Add(DropHandshakeRate, 1)
+	case err != nil:
+		v.shell.Drops.Add(DropHandshakeInvalid, 1)
+		v.shell.Log.Debug("handshake refused", "from", a.from.Peer, "err", err)
+	default:
+		// A failure is counted; the peer asks again.
+		_ = v.shell.Write(a.sock, [][]byte{reply}, a.from.Peer, a.from.Local)
 	}
 }
 

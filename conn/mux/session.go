@@ -33,6 +33,9 @@ const minSleep = 100 * time.Microsecond
 // goneRetry is how long a path that has no device or route is left alone.
 const goneRetry = 50 * time.Millisecond
 
+// farewellTime is how long a farewell may take.
+const farewellTime = 250 * time.Millisecond
+
 var errNoSocket = errors.New("the path has no socket")
 
 // Session is the shell around one wgbond.Session: its mutex, its timer, a

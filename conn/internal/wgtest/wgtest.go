@@ -277,16 +277,18 @@ func CheckIdentical(t testing.TB, sender, receiver *Tap, least int) {
 // Garbage is datagrams that nobody should be impressed by: random bytes, and
 // random bytes dressed up as each kind of message.
 func Garbage(n int) [][]byte {
-	rnd := mathrand.NewChaCha8([32]byte{42})
+	rnd := mathrand.New(mathrand.NewPCG(42, 42))
 	types := []byte{0, wire.TypeWGCookie, wire.TypeSession, wire.TypeLease, 0xff, wire.TypeWGResponse}
 	kinds := []wire.MessageKind{0, wire.Initiation, wire.Response, wire.CookieReply, wire.Sealed, 99}
 	sizes := []int{0, 1, 3, 4, 8, 31, 32, 33, 64, 92, 148, 149, 500, 1400}
 	var out [][]byte
-	for i := range n {
-		b := make([]byte, sizes[i%len(sizes)])
-		_, _ = rnd.Read(b)
-		if len(b) >= 4 && i%3 != 0 {
-			b[0], b[1], b[2], b[3] = types[i/3%len(types)], byte(kinds[i/7%len(kinds)]), 0, 0
+	for range n {
+		b := make([]byte, sizes[rnd.IntN(len(sizes))])
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		if len(b) >= 4 && rnd.IntN(4) != 0 {
+			b[0], b[1], b[2], b[3] = types[rnd.IntN(len(types))], byte(kinds[rnd.IntN(len(kinds))]), 0, 0
 		}
 		out = append(out, b)
 	}
