@@ -66,6 +66,10 @@ type Bind struct {
 	allowedMu sync.RWMutex
 	allowed   map[control.Key]control.Key // public → preshared; a leaf's map
 
+	// configured are the addresses that ParseEndpoint was given.
+	configuredMu sync.Mutex // a leaf
+	configured   map[netip.AddrPort]struct{}
+
 	// mu guards all below and keeps Open, Close, SetMark and SetPeers apart.
 	mu      sync.Mutex
 	private control.Key
@@ -96,6 +100,8 @@ func NewBind(cfg Config) (*Bind, error) {
 		cfg:      cfg,
 		shell:    mux.NewShell(cfg.Listen, cfg.Log),
 		plainEps: make(map[wgbond.Remote]*Endpoint),
+
+		configured: make(map[netip.AddrPort]struct{}),
 		allowed:  make(map[control.Key]control.Key),
 		paths:    cfg.Paths,
 		mark:     cfg.Mark,
@@ -114,9 +120,6 @@ func checkPaths(paths []mux.PathSpec) error {
 		if slices.Contains(paths[:i], p) {
 			return fmt.Errorf("bind: path %q is there twice", p.Name)
 		}
-		if p.Relay.IsValid() {
-			return fmt.Errorf("bind: path %q has a relay, %v; leases are not there yet", p.Name, p.Relay)
-		}
 		if p.Relay.IsValid() && p.RelayKey.IsZero() {
 			return fmt.Errorf("bind: path %q has a relay, %v, without the relay's public key", p.Name, p.Relay)
 		}
@@ -126,7 +129,9 @@ func checkPaths(paths []mux.PathSpec) error {
 
 // SetPeers sets our private key and the peers: those with an endpoint are
 // dialled, the others may dial us. It may be called at any time, with the
-// whole list each time; what stays the same is not disturbed.
+// whole list each time; what stays the same is not disturbed. An endpoint that
+// is only where a peer who dials us was last heard does not make it one to
+// dial, so WireGuard's own state can be passed on as it is.
 func (b *Bind) SetPeers(private control.Key, peers []Peer) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -171,6 +176,9 @@ func (b *Bind) redialLocked(fresh bool) error {
 			continue
 		}
 		p.Endpoint = netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port())
+		if was[p.Endpoint] == nil && b.learnt(p.Endpoint) {
+			continue
+		}
 		if d := was[p.Endpoint]; d != nil && d.peer == p && !fresh {
 			next[p.Endpoint] = d
 			continue
@@ -201,6 +209,29 @@ func (b *Bind) redialLocked(fresh bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// learnt reports whether an address is not one that the user set but where a
+// peer was heard that dials us: WireGuard's state does not tell these apart.
+// Such a peer must be answered from the listening socket.
+func (b *Bind) learnt(addr netip.AddrPort) bool {
+	b.configuredMu.Lock()
+	_, set := b.configured[addr]
+	b.configuredMu.Unlock()
+	if set {
+		return false
+	}
+	if v := b.server.Load(); v != nil && v.Knows(addr) {
+		return true
+	}
+	b.plainMu.RLock()
+	defer b.plainMu.RUnlock()
+	for r := range b.plainEps {
+		if r.Peer == addr {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Bind) dial(p Peer) (*dialledPeer, error) {
@@ -451,7 +482,14 @@ func (b *Bind) ParseEndpoint(s string) (wgconn.Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: it must be ip:port or [ip]:port: %w", s, err)
 	}
-	return &Endpoint{addr: netip.AddrPortFrom(a.Addr().Unmap(), a.Port())}, nil
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	b.configuredMu.Lock()
+	if len(b.configured) >= maxPlainEndpoints {
+		clear(b.configured)
+	}
+	b.configured[a] = struct{}{}
+	b.configuredMu.Unlock()
+	return &Endpoint{addr: a}, nil
 }
 
 // Send sends bufs to ep: by its session if it has one, else plainly from the

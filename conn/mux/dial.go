@@ -98,6 +98,7 @@ func (d *Dialled) SetPaths(specs []PathSpec) {
 		added = append(added, p)
 	}
 	for _, p := range was {
+		p.release()
 		p.stop()
 		p.withdraw()
 	}
@@ -152,6 +153,9 @@ func (d *Dialled) Close(reason wire.CloseReason) {
 		}
 	}).Stop()
 	d.Session.farewell(reason)
+	for _, p := range d.paths {
+		p.release()
+	}
 	d.stopLocked()
 }
 

@@ -1,13 +1,154 @@
 package mux
 
-// leaseKeeper will hold a path's lease of its relay. Until relayd/lease is
-// there, conn.NewBind refuses paths with a relay, so that none is ever made.
-type leaseKeeper struct{}
+import (
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
 
-func newLeaseKeeper(*dialPath) *leaseKeeper { return &leaseKeeper{} }
+	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+)
 
-func (k *leaseKeeper) begin(Socket)     {}
-func (k *leaseKeeper) end()             {}
-func (k *leaseKeeper) receive([]byte)   {}
-func (k *leaseKeeper) step()            {}
-func (k *leaseKeeper) describe() string { return "" }
+// leaseKeeper obtains and keeps the lease of a path's relay. While there is
+// one, the path is in the engine's hands.
+//
+//	reader ── receive ──► Borrower ◄── Transmit, Next ── its own goroutine
+//	                                                     │ granted: join
+//	                                                     └ refused, lost: withdraw
+type leaseKeeper struct {
+	p    *dialPath
+	wake chan struct{} // room for one
+
+	mu       sync.Mutex // guards borrower; a leaf
+	borrower *lease.Borrower
+
+	quit, done chan struct{} // of the goroutine; used by the path's keeper only
+}
+
+func newLeaseKeeper(p *dialPath) (*leaseKeeper, error) {
+	initiator, err := control.NewInitiator(control.InitiatorConfig{
+		Service: control.Lease,
+		Private: p.d.cfg.Private,
+		Remote:  p.spec.RelayKey,
+		Rand:    rand.Reader,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("relay %v: %w", p.spec.Relay, err)
+	}
+	borrower, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: initiator, Target: p.d.cfg.Target})
+	if err != nil {
+		return nil, fmt.Errorf("relay %v: %w", p.spec.Relay, err)
+	}
+	return &leaseKeeper{p: p, wake: make(chan struct{}, 1), borrower: borrower}, nil
+}
+
+// begin asks for the lease by a new socket. A lease that is in force is asked
+// to move there; if the address is the old one, it serves meanwhile.
+func (k *leaseKeeper) begin(sock Socket) {
+	k.mu.Lock()
+	k.borrower.Renew(k.p.d.shell.Now())
+	k.mu.Unlock()
+	k.quit, k.done = make(chan struct{}), make(chan struct{})
+	go k.keep(sock, k.quit, k.done)
+}
+
+// end stops asking; the lease stays in force for as long as it was granted.
+func (k *leaseKeeper) end() {
+	close(k.quit)
+	<-k.done
+}
+
+// receive takes lease control from the relay.
+func (k *leaseKeeper) receive(pkt []byte) {
+	k.mu.Lock()
+	err := k.borrower.Consume(k.p.d.shell.Now(), pkt)
+	k.mu.Unlock()
+	if err != nil {
+		k.p.d.shell.Drops.Add(DropUnauthentic, 1)
+		return
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keep is the goroutine that speaks with the relay.
+func (k *leaseKeeper) keep(sock Socket, quit, done chan struct{}) {
+	defer close(done)
+	p, shell := k.p, k.p.d.shell
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var out [][]byte
+	for {
+		select {
+		case <-quit:
+			return
+		case <-k.wake:
+		case <-timer.C:
+		}
+		now := shell.Now()
+		k.mu.Lock()
+		var err error
+		out, err = k.borrower.Transmit(now, time.Now(), out[:0])
+		st := k.borrower.Status(now)
+		next := k.borrower.Next()
+		k.mu.Unlock()
+		if len(out) > 0 {
+			if werr := shell.Write(sock, out, p.to, netip.Addr{}); werr != nil {
+				err = werr
+				p.d.refused(0, sock, werr)
+			}
+			clear(out)
+		}
+		if next != lease.Never {
+			timer.Reset(max(next-now, time.Millisecond))
+		}
+		switch {
+		case st.State == lease.Granted:
+			p.join(sock)
+		case st.State == lease.Refused:
+			p.withdraw()
+			p.note(LinkLeasing, fmt.Errorf("the relay refuses (%v): %q; asked again later", st.Reason, st.Text))
+		case err != nil:
+			p.withdraw()
+			p.note(LinkLeasing, err)
+		case st.Unanswered > 2:
+			p.withdraw()
+			p.note(LinkLeasing, fmt.Errorf("the relay does not answer (asked %d times): is it running at %v, is its key right, does it allow ours?",
+				st.Unanswered, p.spec.Relay))
+		default:
+			p.withdraw()
+		}
+	}
+}
+
+// release gives the lease back, as far as that can be done at once.
+func (k *leaseKeeper) release(sock Socket) {
+	k.mu.Lock()
+	out := k.borrower.Release(nil)
+	k.mu.Unlock()
+	// A failure is counted; without it, the lease runs out by itself.
+	_ = k.p.d.shell.Write(sock, out, k.p.to, netip.Addr{})
+}
+
+// describe tells the lease's terms, or nothing.
+func (k *leaseKeeper) describe() string {
+	now := k.p.d.shell.Now()
+	k.mu.Lock()
+	st := k.borrower.Status(now)
+	k.mu.Unlock()
+	if st.State != lease.Granted {
+		return ""
+	}
+	text := fmt.Sprintf("granted, to be renewed within %v", (st.Until - now).Round(time.Second))
+	if st.Terms.Rate > 0 {
+		text += fmt.Sprintf(", at most %d bytes/s", st.Terms.Rate)
+	}
+	if st.Terms.Left != lease.Unlimited {
+		text += fmt.Sprintf(", %d bytes left", st.Terms.Left)
+	}
+	return text
+}

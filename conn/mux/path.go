@@ -55,6 +55,8 @@ type dialPath struct {
 	spec  PathSpec
 	to    netip.AddrPort // where datagrams go: the relay or the target
 	lease *leaseKeeper   // nil without a relay
+	// broken says why the path can never work; it is not started then.
+	broken error
 
 	mu     sync.Mutex // guards all below; taken before Session.mu
 	sock   Socket
@@ -70,8 +72,10 @@ type dialPath struct {
 func newDialPath(d *Dialled, spec PathSpec) *dialPath {
 	p := &dialPath{d: d, spec: spec, to: d.cfg.Target, state: LinkClosed}
 	if spec.Relay.IsValid() {
-		p.to = spec.Relay
-		p.lease = newLeaseKeeper(p)
+		p.to = netip.AddrPortFrom(spec.Relay.Addr().Unmap(), spec.Relay.Port())
+		if p.lease, p.broken = newLeaseKeeper(p); p.broken != nil {
+			p.note(LinkWaiting, p.broken)
+		}
 	}
 	return p
 }
@@ -79,13 +83,14 @@ func newDialPath(d *Dialled, spec PathSpec) *dialPath {
 func (p *dialPath) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.quit == nil {
+	if p.quit == nil && p.broken == nil {
 		p.quit, p.done = make(chan struct{}), make(chan struct{})
 		go p.keep(p.quit, p.done)
 	}
 }
 
-// stop closes the socket and waits for the keeper. The engine keeps the path.
+// stop closes the socket and waits for the keeper. The engine keeps the path,
+// and the relay the lease.
 func (p *dialPath) stop() {
 	p.mu.Lock()
 	quit, done, sock := p.quit, p.done, p.sock
@@ -100,6 +105,13 @@ func (p *dialPath) stop() {
 	}
 	<-done
 	p.note(LinkClosed, nil)
+}
+
+// release gives the relay its lease back: the path is of no more use.
+func (p *dialPath) release() {
+	if sock := p.socket(); sock != nil && p.lease != nil {
+		p.lease.release(sock)
+	}
 }
 
 // withdraw takes the path out of the engine's hands.
@@ -273,9 +285,6 @@ func (p *dialPath) read(sock Socket) error {
 			m.Buf = m.Buf[:wgbond.MaxDatagram]
 		}
 		s.end(now)
-		if p.lease != nil {
-			p.lease.step()
-		}
 	}
 }
 

@@ -261,6 +261,21 @@ func (v *Server) Port() uint16 {
 	return 0
 }
 
+// Knows reports whether an address is a path's of some session.
+func (v *Server) Knows(addr netip.AddrPort) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if _, ok := v.byAddr[addr]; ok {
+		return true
+	}
+	for _, s := range v.byKey { // also where one was last known to be
+		if s.Remote().Peer == addr {
+			return true
+		}
+	}
+	return false
+}
+
 // Handshakes counts what became of the handshakes.
 func (v *Server) Handshakes() control.ResponderStats {
 	v.handsMu.Lock()

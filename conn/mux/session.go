@@ -319,7 +319,7 @@ func (s *Session) dropOutlet(id schedulers.PathID) {
 // setRoute leads path id elsewhere.
 func (s *Session) setRoute(id schedulers.PathID, r route) {
 	s.mu.Lock()
-	if o := s.outlets[id]; o != nil {
+	if o := s.outlets[id]; o != nil && o.route != r {
 		o.route = r
 		o.signal()
 	}
@@ -377,7 +377,7 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 	bit := uint32(1) << o.id
 	now := s.begin()
 	s.flushing |= bit
-	ok := true
+	ok, empty := true, 0
 	for ok && s.engine.Ready()&bit != 0 {
 		batch = s.engine.Transmit(now, o.id, batch[:0])
 		r := o.route
@@ -391,7 +391,10 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 			s.shell.Drops.Add(DropNoSocket, len(batch))
 			err = errNoSocket
 		}
-		ok = err == nil && len(batch) > 0
+		if len(batch) == 0 { // what waited was reported delivered meanwhile: rare
+			empty++
+		}
+		ok = err == nil && empty < 3
 		clear(batch)
 		if err != nil && r.sock != nil && s.refused != nil {
 			s.refused(o.id, r.sock, err)
