@@ -102,9 +102,9 @@ func NewBind(cfg Config) (*Bind, error) {
 		plainEps: make(map[wgbond.Remote]*Endpoint),
 
 		configured: make(map[netip.AddrPort]struct{}),
-		allowed:  make(map[control.Key]control.Key),
-		paths:    cfg.Paths,
-		mark:     cfg.Mark,
+		allowed:    make(map[control.Key]control.Key),
+		paths:      cfg.Paths,
+		mark:       cfg.Mark,
 	}
 	b.shell.SetMark(cfg.Mark)
 	b.dialled.Store(&map[netip.AddrPort]*dialledPeer{})

@@ -63,6 +63,7 @@ type Server struct {
 
 	socks  atomic.Pointer[listeners] // what to send by
 	asks   chan initiation
+	closed chan *served // whose peer said farewell
 	mu     sync.RWMutex // guards the maps; taken after Session.mu, never before
 	byKey  map[control.Key]*served
 	byIdx  map[uint32]*served // by the receiver index of sealed messages
@@ -113,6 +114,7 @@ func (sh *Shell) NewServer(cfg ServerConfig) (*Server, error) {
 		shell:  sh,
 		cfg:    cfg,
 		asks:   make(chan initiation, maxInitiations),
+		closed: make(chan *served, maxSessions),
 		byKey:  make(map[control.Key]*served),
 		byIdx:  make(map[uint32]*served),
 		byAddr: make(map[netip.AddrPort]attachment),
@@ -624,6 +626,12 @@ func (v *Server) newServed(peer control.Key) (*served, error) {
 	s := &served{Session: newSession(v.shell, engine, nil), peer: peer}
 	s.socketFor = v.socketFor
 	s.moved = func() { v.movedLocked(s) }
+	s.closed = func() {
+		select {
+		case v.closed <- s:
+		default: // its silence will tell as well
+		}
+	}
 	sink, err := v.cfg.Sink(peer, s.Session)
 	s.sink = sink
 	return s, err
@@ -696,6 +704,8 @@ func (v *Server) sweep(quit chan struct{}) {
 		select {
 		case <-quit:
 			return
+		case s := <-v.closed:
+			v.finish(s, wire.CloseShutdown)
 		case <-t.C:
 			v.sweepAt(v.shell.Now())
 		}

@@ -54,6 +54,9 @@ type Session struct {
 	// moved, if set, is told when a server's paths lead elsewhere. It is
 	// called with mu held.
 	moved func()
+	// closed, if set, is told once that the peer has ended the session. It is
+	// called with mu held and must not block.
+	closed func()
 	// socketFor gives a server's sessions the socket to reach an address from.
 	socketFor func(netip.Addr) Socket
 
@@ -165,6 +168,10 @@ func (s *Session) end(now time.Duration) {
 		}
 	}
 	s.arm(now)
+	if s.closed != nil && s.engine.Closed() {
+		s.closed()
+		s.closed = nil
+	}
 
 	s.strays = s.engine.Strays(s.strays[:0])
 	var strays []wgbond.Stray

@@ -2,13 +2,13 @@
 // unmodified WireGuard, the kernel's or any other, and joins what bonded
 // clients send over several paths.
 //
-//	 internet                        shim                             WireGuard
-//	                ┌──────────────────────────────────────────┐
-//	 bonded A ═══╗  │  mux.Server   session A: reorder ──► 127.64.…a:p ──┐
-//	         ════╬══╪► :51820  ───►            schedule ◄──             ├─► 127.0.0.1:51821
-//	 bonded B ═══╝  │              session B           ◄─► 127.64.…b:p ──┤
-//	 stock C  ──────┼►             flow C              ◄─► 127.128.…c:x ─┘
-//	                └──────────────────────────────────────────┘
+//	internet                        shim                             WireGuard
+//	               ┌──────────────────────────────────────────┐
+//	bonded A ═══╗  │  mux.Server   session A: reorder ──► 127.64.…a:p ──┐
+//	        ════╬══╪► :51820  ───►            schedule ◄──             ├─► 127.0.0.1:51821
+//	bonded B ═══╝  │              session B           ◄─► 127.64.…b:p ──┤
+//	stock C  ──────┼►             flow C              ◄─► 127.128.…c:x ─┘
+//	               └──────────────────────────────────────────┘
 //
 // Every client has an upstream socket of its own, with a loopback address of
 // its own, so that WireGuard tells them apart, limits each by itself, and
