@@ -2,7 +2,6 @@ package conn
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -274,19 +273,8 @@ func (b *Bind) replaceServerLocked() error {
 }
 
 func (b *Bind) newServer() (*mux.Server, error) {
-	private := b.private
-	if private.IsZero() {
-		// wireguard-go may open us before it has a key: its TUN reports "up" at
-		// once (a write of nothing is EINVAL, whether the device is up or not,
-		// on a TUN with IFF_VNET_HDR). Nobody can know a key made here, so
-		// nobody is served until SetPeers brings the real one.
-		var err error
-		if private, err = control.GenerateKey(rand.Reader); err != nil {
-			return nil, err
-		}
-	}
 	return b.shell.NewServer(mux.ServerConfig{
-		Private:   private,
+		Private:   b.private,
 		Lookup:    b.lookup,
 		Scheduler: b.cfg.Scheduler,
 		Sink: func(_ control.Key, s *mux.Session) (mux.Sink, error) {

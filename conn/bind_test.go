@@ -63,6 +63,23 @@ func TestStockAndBindPlain(t *testing.T) {
 	}
 }
 
+// TestOpenBeforePrivateKey: wireguard-go may open a Bind before it has a key,
+// for its TUN reports "up" at once.
+func TestOpenBeforePrivateKey(t *testing.T) {
+	b := newBind(t, nil)
+	_, port, err := b.Open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.SetPeers(wgtest.Key(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.server.Load().Port(); got != port {
+		t.Errorf("with the key came port %d, Open had promised %d", got, port)
+	}
+}
+
 // TestBindDialsStockPlainly: without a private key to bond with, a peer with
 // an endpoint is a plain one.
 func TestBindDialsStockPlainly(t *testing.T) {

@@ -2,7 +2,7 @@
 // Bind, with a network stack of its own in place of a TUN, so that no root is
 // needed. It is for tests only.
 //
-//	Host: TCP ⇄ netstack ⇄ wireguard-go ⇄ Tap ⇄ the Bind under test ⇄ loopback
+//	Host: TCP ⇄ Stack ⇄ wireguard-go ⇄ Tap ⇄ the Bind under test ⇄ loopback
 package wgtest
 
 import (
@@ -23,7 +23,6 @@ import (
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
-	"golang.zx2c4.com/wireguard/tun/netstack"
 
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
@@ -45,7 +44,7 @@ func Key(t testing.TB) control.Key {
 // Host is a WireGuard peer with an address inside the tunnel.
 type Host struct {
 	Device *device.Device
-	Net    *netstack.Net
+	Net    *Stack
 	Tap    *Tap
 	Key    control.Key // private
 	Addr   netip.Addr  // inside
@@ -55,16 +54,13 @@ type Host struct {
 func NewHost(t testing.TB, bind wgconn.Bind, key control.Key, addr string) *Host {
 	t.Helper()
 	inside := netip.MustParseAddr(addr)
-	tun, stack, err := netstack.CreateNetTUN([]netip.Addr{inside}, nil, 1420)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stack := NewStack(t, inside)
 	tap := &Tap{Bind: bind}
 	level := device.LogLevelError
 	if testing.Verbose() && testing.Short() { // go test -v -short: show WireGuard's mind
 		level = device.LogLevelVerbose
 	}
-	dev := device.NewDevice(tun, tap, device.NewLogger(level, fmt.Sprintf("(%s) ", addr)))
+	dev := device.NewDevice(stack, tap, device.NewLogger(level, fmt.Sprintf("(%s) ", addr)))
 	t.Cleanup(dev.Close)
 	h := &Host{Device: dev, Net: stack, Tap: tap, Key: key, Addr: inside}
 	h.Set(t, "private_key="+hex.EncodeToString(key[:]))
@@ -136,10 +132,9 @@ func TryTransfer(dial, accept *Host, fromAccept bool, n int, patience time.Durat
 	return transfer(dial, accept, fromAccept, n, n, patience)
 }
 
-// TryTrickle is TryTransfer of an application that writes 16 kB a millisecond,
-// so that little is in flight when the network fails. gVisor's TCP recovers
-// what it loses at ten segments a second (its RACK; gvisor issue 9778), which
-// says nothing of us.
+// TryTrickle is TryTransfer of an application that writes 16 kB a millisecond:
+// enough to be under way for a while, and little in flight when the network
+// fails.
 func TryTrickle(dial, accept *Host, fromAccept bool, n int, patience time.Duration) error {
 	return transfer(dial, accept, fromAccept, n, 16<<10, patience)
 }
@@ -147,7 +142,7 @@ func TryTrickle(dial, accept *Host, fromAccept bool, n int, patience time.Durati
 func transfer(dial, accept *Host, fromAccept bool, n, chunk int, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	lis, err := accept.Net.ListenTCPAddrPort(netip.AddrPortFrom(accept.Addr, 0))
+	lis, err := accept.Net.Listen(netip.AddrPortFrom(accept.Addr, 0))
 	if err != nil {
 		return fmt.Errorf("listening inside the tunnel: %w", err)
 	}
@@ -192,7 +187,7 @@ func transfer(dial, accept *Host, fromAccept bool, n, chunk int, patience time.D
 			errs <- receive(c)
 		}
 	}()
-	c, err := dial.Net.DialContextTCPAddrPort(ctx, netip.MustParseAddrPort(lis.Addr().String()))
+	c, err := dial.Net.Dial(ctx, netip.MustParseAddrPort(lis.Addr().String()))
 	if err != nil {
 		return fmt.Errorf("dialling through the tunnel: %w", err)
 	}
