@@ -146,7 +146,9 @@ func (s *Session) challenge(l *link, to Remote) {
 	s.begin(l.id)
 	s.add(&wire.Challenge{Path: uint8(l.id), Nonce: l.nonce})
 	if len(s.strays) < maxStrays {
-		s.strays = append(s.strays, Stray{To: to, Datagram: s.transport.Seal(nil, s.message)})
+		b := s.transport.Seal(nil, s.message)
+		s.trace.made(l.id, len(b)+l.cfg.Overhead, true)
+		s.strays = append(s.strays, Stray{To: to, Datagram: b})
 	} else {
 		s.counts.drop(dropControlQueue)
 	}

@@ -44,7 +44,9 @@ func (s *Session) begin(id schedulers.PathID) { s.message = append(s.message[:0]
 func (s *Session) add(f wire.Frame) { s.message = wire.AppendFrame(s.message, f) }
 
 func (s *Session) finish(l *link) {
-	s.pushControl(l, s.transport.Seal(s.cfg.Pool.Get()[:0], s.message))
+	b := s.transport.Seal(s.cfg.Pool.Get()[:0], s.message)
+	s.trace.made(l.id, len(b)+l.cfg.Overhead, false)
+	s.pushControl(l, b)
 }
 
 // notify queues a frame for the peer.

@@ -31,4 +31,5 @@
 //	dial.go       the client's handshakes; bonded and lost
 //	plain.go      WireGuard without a bond: one path at a time, fail-over
 //	status.go     for people and programs
+//	trace.go      for people who ask why: every decision, see wgbond/trace
 package wgbond

@@ -38,6 +38,7 @@ func (s *Session) onFeedback(f *wire.Feedback) {
 		}
 	}
 	lost := s.hist.Apply(f)
+	s.trace.lost(lost, "overtaken")
 	var lostBytes, lostPackets [schedulers.MaxPaths]int
 	for _, h := range lost {
 		p := s.hist.Get(h)
@@ -78,6 +79,7 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		s.linkAlive(l)
 	}
 	if !w.sampled {
+		s.trace.acked(w, lostPackets)
 		return
 	}
 	minRTT, age := l.path.MinRTT(s.now)
@@ -86,6 +88,7 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		RTT: w.rtt, MinRTT: minRTT, MinRTTAge: age,
 		InFlight: s.hist.InFlight(l.id), MayProbeRTT: !s.probingRTT(l),
 	})
+	s.trace.acked(w, lostPackets)
 }
 
 // probingRTT reports whether a path other than l is in ProbeRTT: one at a
@@ -129,6 +132,7 @@ func (s *Session) resend(h feedback.Handle, free bool) {
 		s.repairTokens -= float64(p.Size)
 	}
 	l := s.soonest()
+	s.trace.repaired(l, p, free)
 	if l == nil {
 		from := 0
 		s.requeue(h, p, &from)
@@ -175,6 +179,7 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	smoothed, deviation := l.path.RTT()
 	overdue := min(sent, s.now-smoothed-4*deviation-2*feedbackSlow)
 	lost := s.hist.Recall(l.id, overdue)
+	s.trace.lost(lost, "ping")
 	l.lost += uint64(len(lost))
 	for _, h := range lost {
 		l.rate.Lost(s.hist.Get(h).Size)

@@ -156,6 +156,7 @@ func (s *Session) linkSuspect(l *link) {
 	s.counts.suspects++
 	lost := s.hist.Recall(l.id, s.now)
 	l.lost += uint64(len(lost))
+	s.trace.lost(lost, "silent")
 	s.unbind(l)
 	for _, h := range lost {
 		s.resend(h, true)

@@ -46,6 +46,7 @@ func (s *Session) receiveData(l *link, pkt []byte) {
 	s.counts.got++
 	s.lastData = s.now
 	index, counter, _ := wire.DataHeader(pkt)
+	s.trace.got(l, index, counter, len(pkt)+l.cfg.Overhead)
 	s.recv.Data(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
 	s.order.Packet(s.now, l.id, index, counter, pkt)
 }
@@ -101,6 +102,7 @@ func (s *Session) receiveControl(l *link, from Remote, pkt []byte) {
 		s.counts.drop(dropForgedControl)
 		return
 	}
+	s.trace.came(l, plaintext, len(pkt))
 	s.dec.Reset(plaintext)
 	if l != nil {
 		if p := s.dec.Path(); s.cfg.Role == Server && p != uint8(l.id) && p != wire.NoPath {

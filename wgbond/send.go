@@ -85,11 +85,13 @@ func (s *Session) enqueue(pkt []byte) {
 		return
 	case counter > s.next:
 		s.void(s.next, counter) // WireGuard dropped some before they came here
+		s.trace.voided(s.next, counter, "skipped")
 	}
 	s.next = counter + 1
 	if s.queueBytes+len(pkt) > queueBytes || !s.hist.Room(counter) {
 		s.counts.drop(dropQueueFull)
 		s.void(counter, counter+1)
+		s.trace.voided(counter, s.next, dropNames[dropQueueFull])
 		return
 	}
 	buf := append(s.cfg.Pool.Get()[:0], pkt...)
@@ -152,6 +154,7 @@ func (s *Session) void(from, to uint64) {
 // voidPacket drops a packet and tells the peer.
 func (s *Session) voidPacket(h feedback.Handle, p *packet, why dropReason) {
 	s.counts.drop(why)
+	s.trace.gaveUp(p, why)
 	if p.Index == s.index {
 		s.void(p.Counter, p.Counter+1)
 	} else {
@@ -207,6 +210,7 @@ func (s *Session) bind() {
 		}
 		s.exec.Charge(s.now, id, p.Size)
 		s.pushData(s.links[id], w.Handle, p)
+		s.trace.bound(s.links[id], p, "plan")
 		if copies := s.exec.Copies(class) &^ (1 << id) & s.workingLinks(); copies != 0 {
 			s.copyTo(copies, w.Handle)
 		}
@@ -252,6 +256,7 @@ func (s *Session) copyTo(mask uint32, h feedback.Handle) {
 		}
 		s.exec.Charge(s.now, l.id, p.Size)
 		s.pushData(l, c, s.hist.Get(c))
+		s.trace.bound(l, s.hist.Get(c), "copy")
 	})
 }
 
@@ -295,6 +300,7 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 			if !l.slack && s.queue.len() == 0 {
 				l.rate.AppLimited(inFlight)
 				l.slack = true
+				s.trace.slack(l)
 			}
 			break
 		}
@@ -302,6 +308,7 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 		stamp := l.rate.Sent(now, p.Size, inFlight, l.path.Expect(now))
 		again := p.Transmissions > 0
 		s.hist.Sent(now, h, id, stamp)
+		s.trace.sent(l, p)
 		l.path.Sent(now)
 		l.lastData = now
 		l.lentPackets = append(l.lentPackets, h)
@@ -371,6 +378,7 @@ func (s *Session) makePlan() {
 		}
 	}
 	s.exec.SetPlan(s.now, &s.plan)
+	s.trace.planned()
 	s.adaptQueue()
 	for _, l := range s.links {
 		if l != nil {

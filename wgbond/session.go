@@ -14,6 +14,7 @@ import (
 	"github.com/wg-bond/wg-bond/wgbond/feedback"
 	"github.com/wg-bond/wg-bond/wgbond/rate"
 	"github.com/wg-bond/wg-bond/wgbond/reorder"
+	"github.com/wg-bond/wg-bond/wgbond/trace"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -93,6 +94,8 @@ type Config struct {
 	// randomness for nonces.
 	Wall func() time.Time
 	Rand io.Reader
+	// Trace gets every decision of the session; nil: none.
+	Trace *trace.Recorder
 }
 
 // Stray is a datagram for an address that is not a path's (yet).
@@ -164,6 +167,7 @@ type Session struct {
 	deliverExtra [][]byte      // goes on without order
 
 	counts counters
+	trace  *tracer // nil: off
 }
 
 // New makes a session with no paths.
@@ -182,6 +186,7 @@ func New(now time.Duration, cfg Config) *Session {
 	s.hist = feedback.NewHistory[rate.Stamp](cfg.Pool.Put)
 	s.instance = s.random() | 1 // never 0, which means unknown
 	s.dial.init(now)
+	s.trace = newTracer(s, cfg.Trace)
 	return s
 }
 
@@ -230,6 +235,7 @@ func (s *Session) advance() {
 	if s.noticesAt <= s.now {
 		s.sendNotices()
 	}
+	s.trace.watch()
 }
 
 // Next is when Advance must be called, or Never. It may change with every
@@ -269,7 +275,9 @@ func (s *Session) Deliver(out [][]byte) [][]byte {
 	out = append(out, s.deliverExtra...)
 	clear(s.deliverExtra)
 	s.deliverExtra = s.deliverExtra[:0]
-	return s.order.Release(s.now, out)
+	out = s.order.Release(s.now, out)
+	s.trace.watch()
+	return out
 }
 
 // Ready has a bit set for each path with datagrams to transmit now. (In rare
@@ -330,4 +338,5 @@ func (s *Session) Close(now time.Duration, reason wire.CloseReason) {
 		}
 	}
 	s.closed = true
+	s.trace.watch()
 }

@@ -111,6 +111,7 @@ type Controller struct {
 	appLimitedUntil uint64
 
 	filter maxFilter
+	latest float64 // rate sample
 	minRTT time.Duration
 	vary   variation
 
@@ -209,6 +210,7 @@ func (c *Controller) sample(d Delivery) {
 		return // too short to tell a rate from a burst
 	}
 	r := float64(d.Bytes-s.delivered) / elapsed.Seconds()
+	c.latest = r
 	if !s.appLimited || r > c.filter.max() {
 		c.filter.offer(c.round, r)
 	}
@@ -323,6 +325,9 @@ func (c *Controller) Lost(bytes int) { c.roundLost += uint64(bytes) }
 func (c *Controller) AppLimited(inFlight int) {
 	c.appLimitedUntil = max(c.delivered+uint64(inFlight), 1)
 }
+
+// Sample is the latest delivery-rate sample, bytes per second; 0: none yet.
+func (c *Controller) Sample() float64 { return c.latest }
 
 // ProbingRTT reports whether the path is in ProbeRTT.
 func (c *Controller) ProbingRTT() bool { return c.mode == probeRTT }

@@ -600,6 +600,7 @@ func (b *Buffer) giveUp(s *stream, reason *uint64) {
 
 // hand hands on the waiting packet of counter c; the caller counts it.
 func (b *Buffer) hand(s *stream, c uint64) {
+	b.stats.HeldFor += b.now - s.slots[s.slot(c)].arrived
 	pkt := s.take(c)
 	b.held--
 	b.bytes -= cap(pkt)

@@ -1,5 +1,7 @@
 package reorder
 
+import "time"
+
 // Stats counts what became of packets and gaps since New.
 type Stats struct {
 	// Packets handed on, each counted once: in order without waiting, in
@@ -11,6 +13,9 @@ type Stats struct {
 	Unannounced uint64 // of a key pair that was not announced
 	TooFar      uint64 // Window or more from the next expected, or beyond the end
 	Expired     uint64 // waited for Deadline while the stream moved on below it
+
+	// HeldFor is the sum of what packets waited, whatever for.
+	HeldFor time.Duration
 
 	// Filled counts packets that came while a later one waited for them.
 	Filled uint64
