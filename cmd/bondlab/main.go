@@ -21,6 +21,8 @@ import (
 var version = "unknown"
 
 type commands struct {
+	Demo demoCmd `cmd:"" help:"Repeat the experiment in this process, without root: real programs, emulated links."`
+
 	labCommands // those that need Linux
 
 	Version kong.VersionFlag `help:"Print the version."`
@@ -29,7 +31,7 @@ type commands struct {
 func main() {
 	var c commands
 	ctx := kong.Parse(&c, kong.Name("bondlab"),
-		kong.Description("Repeats the original experiment with real programs over emulated links, in network namespaces. Needs root."),
+		kong.Description("Repeats the original experiment with real programs over emulated links, in network namespaces. All but the demo needs root."),
 		kong.UsageOnError(), kong.Vars{"version": version})
 	if err := ctx.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bondlab:", err)

@@ -2,8 +2,6 @@ package demo
 
 import (
 	"context"
-	"crypto/ecdh"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,18 +18,9 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
+
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
-
-// keyPair is a WireGuard key pair.
-type keyPair struct{ private, public [32]byte }
-
-func newKeyPair() (keyPair, error) {
-	k, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return keyPair{}, err
-	}
-	return keyPair{[32]byte(k.Bytes()), [32]byte(k.PublicKey().Bytes())}, nil
-}
 
 // host is a machine with a stock WireGuard device and a TCP/IP stack behind
 // it, all in this process.
@@ -42,14 +31,14 @@ type host struct {
 
 // peer is what a host's WireGuard knows of the other one.
 type peer struct {
-	key      [32]byte
-	endpoint string // empty: it will call
+	key      control.Key
+	endpoint netip.AddrPort // invalid: it will call
 	allowed  netip.Prefix
 }
 
 // newHost starts a host that has the address inside the tunnel and reaches
 // its peer by bind.
-func newHost(inside netip.Addr, bind conn.Bind, private [32]byte, p peer) (*host, error) {
+func newHost(inside netip.Addr, bind conn.Bind, private control.Key, p peer) (*host, error) {
 	stack, err := newNetstack(inside)
 	if err != nil {
 		return nil, err
@@ -58,7 +47,7 @@ func newHost(inside netip.Addr, bind conn.Bind, private [32]byte, p peer) (*host
 	var cfg strings.Builder
 	fmt.Fprintf(&cfg, "private_key=%s\n", hex.EncodeToString(private[:]))
 	fmt.Fprintf(&cfg, "public_key=%s\nallowed_ip=%s\n", hex.EncodeToString(p.key[:]), p.allowed)
-	if p.endpoint != "" {
+	if p.endpoint.IsValid() {
 		fmt.Fprintf(&cfg, "endpoint=%s\n", p.endpoint)
 	}
 	if err := h.device.IpcSet(cfg.String()); err != nil {

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"net/netip"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 
+	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/sim"
 )
 
@@ -21,9 +23,9 @@ func TestStockTunnel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, client := mustKeys(t), mustKeys(t)
+	server, client := mustKey(t), mustKey(t)
 	inside := netip.MustParsePrefix("10.77.0.0/24")
-	s, err := newHost(serverInside, conn.NewDefaultBind(), server.private, peer{key: client.public, allowed: inside})
+	s, err := newHost(serverInside, conn.NewDefaultBind(), server, peer{key: client.Public(), allowed: inside})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,8 +38,8 @@ func TestStockTunnel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := newHost(borrowerInside, conn.NewDefaultBind(), client.private,
-		peer{key: server.public, allowed: inside, endpoint: front.String()})
+	c, err := newHost(borrowerInside, conn.NewDefaultBind(), client,
+		peer{key: server.Public(), allowed: inside, endpoint: front})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +111,9 @@ func TestNoLinkNoWay(t *testing.T) {
 	}
 }
 
-func mustKeys(t *testing.T) keyPair {
+func mustKey(t *testing.T) control.Key {
 	t.Helper()
-	k, err := newKeyPair()
+	k, err := control.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
