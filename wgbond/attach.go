@@ -70,6 +70,7 @@ func (s *Session) dropLink(l *link) {
 		s.plainLink = nil
 	}
 	s.order.PathGone(s.now, l.id)
+	s.recv.PathGone(l.id)
 	s.remotes++
 }
 

@@ -54,11 +54,10 @@ func (s *Session) onFeedback(f *wire.Feedback) {
 // readReport measures the path by one report; false if it says nothing new.
 func (s *Session) readReport(r *wire.PathReport, sent wire.Clock) (news, bool) {
 	l := s.links[r.Path]
-	if l == nil || r.Packets == l.reported {
+	if l == nil || r.Packets == l.reported.packets {
 		return news{}, false
 	}
-	w := news{link: l, report: *r, packets: r.Packets - l.reported}
-	l.reported, l.reportedBytes = r.Packets, r.Bytes
+	w := news{link: l, report: *r, packets: l.count(r)}
 	if p := s.hist.Newest(r); p != nil && p.Transmissions == 1 {
 		// Karn: of a packet sent twice it is not known which one came.
 		l.path.Measured(s.now, p.Sent, r.Arrived, sent)
@@ -68,12 +67,31 @@ func (s *Session) readReport(r *wire.PathReport, sent wire.Clock) (news, bool) {
 	return w, true
 }
 
+// count adds what a report says is new to what was delivered; it returns the
+// number of packets. A path's number may have been another path's before, which
+// only one of the two sides knows for a while: a peer that has forgotten the
+// other begins at zero, one that has not reports more than we have sent.
+func (l *link) count(r *wire.PathReport) uint64 {
+	got := total{r.Packets - l.reported.packets, r.Bytes - l.reported.bytes}
+	if r.Packets < l.reported.packets {
+		got = total{r.Packets, r.Bytes}
+	}
+	l.reported = total{r.Packets, r.Bytes}
+	if out := l.data.packets - l.delivered.packets; got.packets > out {
+		got = total{out, l.data.bytes - min(l.data.bytes, l.delivered.bytes)}
+	}
+	l.delivered.packets += got.packets
+	l.delivered.bytes += got.bytes
+	return got.packets
+}
+
 // learn updates one path's state and rate.
 func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 	l := w.link
 	l.lost += uint64(lostPackets)
-	total := float64(w.packets) + float64(lostPackets)
-	l.loss += (float64(lostPackets)/total - l.loss) * min(1, total/100)
+	if total := float64(w.packets) + float64(lostPackets); total > 0 {
+		l.loss += (float64(lostPackets)/total - l.loss) * min(1, total/100)
+	}
 	l.rate.Lost(lostBytes)
 	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
 		s.linkAlive(l)
@@ -84,7 +102,7 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 	}
 	minRTT, age := l.path.MinRTT(s.now)
 	l.rate.Delivered(s.now, rate.Delivery{
-		Stamp: w.stamp, Bytes: w.report.Bytes, Arrived: w.report.Arrived,
+		Stamp: w.stamp, Bytes: l.delivered.bytes, Arrived: w.report.Arrived,
 		RTT: w.rtt, MinRTT: minRTT, MinRTTAge: age,
 		InFlight: s.hist.InFlight(l.id), MayProbeRTT: !s.probingRTT(l),
 	})

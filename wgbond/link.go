@@ -51,10 +51,11 @@ type link struct {
 	candidate   Remote // server: challenged
 	nonce       [8]byte
 
-	// The peer's reports of what it got from us by this path.
-	reported      uint64 // packets
-	reportedBytes uint64
-	slack         bool // rate control was told that nothing waits
+	// The data sent by this path, and what of it the peer reported, whose
+	// totals may have begun before this path or after it.
+	data, delivered total
+	reported        total // the peer's latest
+	slack           bool  // rate control was told that nothing waits
 
 	// lastBound is the counter (plus one) of the newest packet bound to this
 	// path, lastData when one was last sent by it, marked the last marker.
@@ -70,6 +71,9 @@ type link struct {
 	lost, repairs      uint64
 	loss               float64 // smoothed ratio
 }
+
+// total counts packets and their bytes.
+type total struct{ packets, bytes uint64 }
 
 // waiting is a packet in a queue. It may be gone by the time its turn comes,
 // so its size is kept beside it.

@@ -315,6 +315,8 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 		out = append(out, p.Buf)
 		l.txPackets++
 		l.txBytes += uint64(p.Size)
+		l.data.packets++
+		l.data.bytes += uint64(p.Size)
 		if again {
 			l.repairs++
 			s.counts.repairs++

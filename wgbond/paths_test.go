@@ -1,0 +1,56 @@
+package wgbond
+
+import (
+	"testing"
+	"time"
+)
+
+// TestPathComesAgain: a path that is withdrawn and added again gets its old
+// number. What the peer counted by the old one must not pass for the new
+// one's delivery.
+func TestPathComesAgain(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		detach bool    // else the message that withdraws the path is lost
+		most   float64 // Mbit/s estimated of 5
+	}{
+		{"withdrawn", true, 5.5}, // a burst's last bits may be a little fast
+		// The server still counts for the old path. What the client has in flight
+		// at the first report, it must take for delivered: 32 packets in 40 ms.
+		{"withdrawal lost", false, 12},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, 1, ten, ten)
+			w.bond()
+			down, up := newStream(w, 7), newStream(w, 8)
+			w.atClient, w.atServer = down.receive, up.receive
+			down.feed(w.sendDown, 15*mbit, 1452, 4, 8*time.Second)
+			up.feed(w.sendUp, 7*mbit, 1452, 4, 8*time.Second)
+			w.run(3 * time.Second)
+
+			old := w.paths[1]
+			if tc.detach {
+				w.client.RemovePath(w.now, old.id)
+			} else {
+				w.client.dropLink(w.client.links[old.id])
+			}
+			w.run(500 * ms)
+			w.addPath(2, ten)
+			if w.paths[2].id != old.id {
+				t.Fatalf("the new path is number %d, the old one was %d", w.paths[2].id, old.id)
+			}
+			w.paths = append(w.paths[:1], w.paths[2])
+
+			var downMax, upMax float64
+			for range 300 {
+				w.run(10 * ms)
+				if l := w.server.links[old.id]; l != nil && l.attached && l.remote.Peer == w.paths[1].addr {
+					downMax = max(downMax, l.rate.Rate())
+				}
+				upMax = max(upMax, w.client.links[old.id].rate.Rate())
+			}
+			within(t, "Mbit/s estimated downwards, of 10", downMax*8/mbit, 9, 11)
+			within(t, "Mbit/s estimated upwards, of 5", upMax*8/mbit, 3, tc.most)
+		})
+	}
+}
