@@ -54,3 +54,31 @@ func TestPathComesAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestOverload: a path that is offered a tenth more than it can carry, for
+// long, is busy all the while. What CoDel drops is announced ahead of the data
+// before it; if the receiver did not take that in, its reports would grow by a
+// hole for each until they no longer reached the newest packets.
+func TestOverload(t *testing.T) {
+	w := newWorld(t, 1, pathSpec{down: 50 * mbit, up: 50 * mbit, delay: 10 * ms})
+	w.bond()
+	f := newStream(w, 7)
+	w.atClient = f.receive
+	f.feed(w.sendDown, 55*mbit, 1452, 4, 15*time.Second)
+	w.run(2 * time.Second)
+	for range 13 {
+		early := f.bytes
+		w.run(time.Second)
+		within(t, "share of the link", float64(f.bytes-early)*8/(50*mbit), 0.95, 1.01)
+		if n := len(w.client.fb.KeyPairs[0].Received); n > 50 {
+			t.Errorf("the client reports %d ranges at %v", n, w.now)
+		}
+	}
+	st := w.server.Status(w.now + w.serverClock)
+	within(t, "suspects", float64(st.Suspects), 0, 0)
+	within(t, "repairs", float64(st.RepairsSent), 0, 0)
+	within(t, "dropped by CoDel", float64(st.Drops["codel"]), 1000, 10000)
+	if t.Failed() {
+		report(t, w, f)
+	}
+}

@@ -88,10 +88,10 @@ func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 }
 
 // Void notes that the sender will not send some counters, so that reports need
-// not go on about them.
+// not go on about them. It may well run ahead of the data before it.
 func (r *Receiver) Void(index uint32, from, to uint64) {
 	p := r.pair(index)
-	if p == nil || from > p.high || to > p.high+historyBits/2 {
+	if p == nil || to > p.high+historyBits/2 {
 		return
 	}
 	for c := max(from, p.low); c < to; c++ {
