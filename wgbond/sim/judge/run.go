@@ -129,6 +129,11 @@ func Run(s Scenario) (*Report, error) {
 	}
 	end := r.start + s.Time
 	w.loop.Run(end, r.done)
+	for _, e := range []*End{w.Client, w.Server} {
+		if e.Session != nil {
+			e.Session.FlushTrace()
+		}
+	}
 	return r.report(), nil
 }
 

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"io"
 	"time"
 
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -34,6 +35,9 @@ type Scenario struct {
 	Settle time.Duration                     // for attaching the paths; 3 s if 0
 	Rekey  time.Duration                     // interval of WireGuard's rekeys; 0: none
 	Trace  func(now time.Duration, w *World) // called every 100 ms; may be nil
+	// Record says where the trace of an end's session goes (wgbond/trace); nil,
+	// or nil from it: nowhere. A session that begins anew has a trace of its own.
+	Record func(r wgbond.Role) io.Writer
 }
 
 // Event is something done to the world at a time.

@@ -12,6 +12,7 @@ import (
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/sim"
 	"github.com/wg-bond/wg-bond/wgbond/sim/tunnel"
+	"github.com/wg-bond/wg-bond/wgbond/trace"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -102,7 +103,7 @@ func newWorld(s *Scenario) (*World, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.Client.Session = wgbond.New(0, w.config(wgbond.Client, s.Scheduler(), initiator))
+		w.Client.Session = wgbond.New(0, w.config(s, wgbond.Client, initiator))
 	}
 	for i, p := range s.Paths {
 		if err := w.addPath(s, i, p); err != nil {
@@ -111,7 +112,7 @@ func newWorld(s *Scenario) (*World, error) {
 	}
 	if s.Scheduler != nil {
 		w.Server.accept = func() *wgbond.Session {
-			return wgbond.New(w.loop.Now()+skew, w.config(wgbond.Server, s.Scheduler(), nil))
+			return wgbond.New(w.loop.Now()+skew, w.config(s, wgbond.Server, nil))
 		}
 	}
 	w.loop.Add(w.Client, w.Server)
@@ -142,11 +143,27 @@ func (w *World) handshakes() (*control.Initiator, error) {
 	})
 }
 
-func (w *World) config(r wgbond.Role, s schedulers.Scheduler, i *control.Initiator) wgbond.Config {
+func (w *World) config(s *Scenario, r wgbond.Role, i *control.Initiator) wgbond.Config {
 	return wgbond.Config{
-		Role: r, Scheduler: s, Pool: &w.pool, Initiator: i, Rand: w.random,
+		Role: r, Scheduler: s.Scheduler(), Pool: &w.pool, Initiator: i, Rand: w.random, Trace: recorder(s, r),
 		Wall: func() time.Time { return time.Unix(1_700_000_000, 0).Add(w.loop.Now()) },
 	}
+}
+
+// recorder is for the trace of one session; nil if there shall be none.
+func recorder(s *Scenario, r wgbond.Role) *trace.Recorder {
+	if s.Record == nil {
+		return nil
+	}
+	to := s.Record(r)
+	if to == nil {
+		return nil
+	}
+	h := trace.Header{Scenario: s.Name, Seed: s.Seed}
+	for _, p := range s.Paths {
+		h.Paths = append(h.Paths, p.Config.Name)
+	}
+	return trace.NewRecorder(to, h)
 }
 
 // addPath makes a path's links and gives it to the client.
