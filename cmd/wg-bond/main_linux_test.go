@@ -512,6 +512,17 @@ func TestNotRoot(t *testing.T) {
 	}
 }
 
+// TestKeyByHook: an interface may come up without a key, and get it from a
+// hook, as people do who keep keys elsewhere.
+func TestKeyByHook(t *testing.T) {
+	m := machines(t, 1)[0]
+	m.file("key", privateA+"\n")
+	m.up(m.file("wgbt-k1.conf", "[Interface]\nAddress = 10.77.0.2/24\nListenPort = 7000\nPostUp = wg set %i private-key "+m.dir+"/key\n[Peer]\nPublicKey = "+publicB+"\nEndpoint = 192.0.2.1:9\n"))
+	if i := m.status("wgbt-k1"); i.PublicKey != publicA || i.ListenPort != 7000 || len(i.Peers) != 1 || i.Peers[0].Bond == nil {
+		t.Errorf("%+v", i)
+	}
+}
+
 // TestSaveConfig: down writes what the interface has become.
 func TestSaveConfig(t *testing.T) {
 	m := machines(t, 1)[0]

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/cmd/internal/status"
+	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
 )
 
@@ -31,7 +32,7 @@ func (c *statusCommand) Run() error {
 	names := []string{c.Interface}
 	if c.Interface == "" {
 		var err error
-		if names, err = ctl.Names(ctl.Dir); err != nil {
+		if names, err = uapi.Names(ctl.Dir); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -174,22 +173,4 @@ func Call(path, operation string, result any) error {
 		return nil
 	}
 	return json.Unmarshal(a.Result, result)
-}
-
-// Names are the interfaces that have a socket in dir, in order.
-func Names(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".sock"); ok {
-			names = append(names, name)
-		}
-	}
-	return names, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netns"
 )
@@ -126,6 +127,14 @@ func Cable(a, b *Namespace, name, addressA, addressB string) {
 		ns.Run("ip", "link", "set", name, "addrgenmode", "none") // nothing that comes later by itself
 		ns.Run("ip", "address", "add", address, "dev", name)
 		ns.Run("ip", "link", "set", name, "up")
+	}
+	// The kernel tells of the carrier in its own time.
+	for _, ns := range []*Namespace{a, b} {
+		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(ns.Run("ip", "link", "show", name), "state UP"); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				a.t.Fatalf("%s does not come up", name)
+			}
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func NewHost(tunnel Tunnel) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
-	return &Host{Tunnel: tunnel, Resolve: Resolve, Output: os.Stderr, nl: nl}, nil
+	return &Host{Tunnel: tunnel, Resolve: SystemResolver(os.Stderr).Resolve, Output: os.Stderr, nl: nl}, nil
 }
 
 // Close gives the handle to the kernel back.

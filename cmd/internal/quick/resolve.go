@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -13,12 +14,40 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 )
 
+// Resolver finds the addresses of endpoints.
+type Resolver struct {
+	// Lookup asks for a host's addresses.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Wait waits between two tries, or until ctx is over.
+	Wait func(ctx context.Context, d time.Duration) error
+	// Output is where a try that failed is told.
+	Output io.Writer
+}
+
+// SystemResolver asks as the system is set up to.
+func SystemResolver(output io.Writer) *Resolver {
+	return &Resolver{
+		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		},
+		Wait: func(ctx context.Context, d time.Duration) error {
+			select {
+			case <-time.After(d):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		Output: output,
+	}
+}
+
 // Resolve finds the address of an endpoint. A name that cannot be resolved
 // just now is tried again as wg(8) does: 15 times, or as often as
 // WG_ENDPOINT_RESOLUTION_RETRIES says (a number or "infinity"), waiting a
 // second at first and then ever longer, up to 20. A name that does not exist
 // is an error at once.
-func Resolve(ctx context.Context, e wgconf.Endpoint) (netip.AddrPort, error) {
+func (r *Resolver) Resolve(ctx context.Context, e wgconf.Endpoint) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddr(e.Host); err == nil {
 		return netip.AddrPortFrom(a, e.Port), nil
 	}
@@ -27,19 +56,21 @@ func Resolve(ctx context.Context, e wgconf.Endpoint) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	for wait := time.Second; ; wait = min(wait*6/5, 20*time.Second) {
-		addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.Host)
-		if err == nil {
+		addresses, err := r.Lookup(ctx, e.Host)
+		if err == nil && len(addresses) > 0 {
 			return netip.AddrPortFrom(addresses[0].Unmap(), e.Port), nil
+		}
+		if err == nil {
+			err = errors.New("no address")
 		}
 		var dns *net.DNSError
 		if retries == 0 || !errors.As(err, &dns) || dns.IsNotFound {
 			return netip.AddrPort{}, fmt.Errorf("[Peer] Endpoint: found %q, whose address could not be found: %w", e, err)
 		}
 		retries--
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return netip.AddrPort{}, ctx.Err()
+		fmt.Fprintf(r.Output, "%v; trying again in %.2f seconds\n", err, wait.Seconds())
+		if err := r.Wait(ctx, wait); err != nil {
+			return netip.AddrPort{}, err
 		}
 	}
 }

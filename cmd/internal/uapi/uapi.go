@@ -17,6 +17,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,25 @@ import (
 // SocketDir is where wg(8) looks for the sockets of userspace devices, each
 // called NAME.sock.
 const SocketDir = "/var/run/wireguard"
+
+// Names are the interfaces that have a socket NAME.sock in dir, in order:
+// SocketDir, or any other with sockets of that form.
+func Names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".sock"); ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
 
 // maxSet bounds the size of a set operation, bytes: a hundred thousand peers.
 const maxSet = 32 << 20

@@ -112,11 +112,7 @@ func (t *Tunnel) accept() {
 		conns.Add(1)
 		go func() {
 			defer conns.Done()
-			uapi.Serve(c, t.device, func() {
-				if err := t.refresh(); err != nil {
-					t.log.Error("the peers could not all be bonded", "error", err)
-				}
-			})
+			uapi.Serve(c, t.device, t.refresh)
 			mu.Lock()
 			delete(open, c)
 			mu.Unlock()
@@ -140,18 +136,22 @@ func (t *Tunnel) Configure(text string) error {
 	if err := t.device.IpcSet(text); err != nil {
 		return t.explain(err)
 	}
-	return t.refresh()
+	t.refresh()
+	return nil
 }
 
-// refresh passes on the device's state.
-func (t *Tunnel) refresh() error {
+// refresh passes on the device's state. A peer that cannot be bonded is no
+// reason to refuse what WireGuard has taken: it is served plainly.
+func (t *Tunnel) refresh() {
 	t.sync.Lock()
 	defer t.sync.Unlock()
 	state, err := t.State()
-	if err != nil {
-		return err
+	if err == nil {
+		err = t.peers(state)
 	}
-	return t.peers(state)
+	if err != nil {
+		t.log.Warn("not every peer can be bonded", "interface", t.name, "error", err)
+	}
 }
 
 // State is the device's present state.

@@ -75,6 +75,7 @@ func NeedRoot(command string) error {
 type running struct {
 	files     *Files
 	scheduler string
+	exclude   []string // interfaces that are never a path
 	log       *slog.Logger
 	bind      *conn.Bind
 	tunnel    *tunnel.Tunnel
@@ -160,8 +161,13 @@ func (r *running) makeBind() error {
 			Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 		})
 	}
+	// A path is never a tunnel: not ourselves, nor another of our kind.
+	if r.exclude, err = uapi.Names(uapi.SocketDir); err != nil {
+		return err
+	}
+	r.exclude = append(r.exclude, r.files.Name)
 	r.bind, err = conn.NewBind(conn.Config{
-		Paths: specs, Exclude: []string{r.files.Name}, Scheduler: scheduler,
+		Paths: specs, Exclude: r.exclude, Scheduler: scheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log,
 	})
 	return err
@@ -175,7 +181,7 @@ func (r *running) devices() ([]string, error) {
 		named = append(named, p.Device)
 	}
 	if len(named) == 0 {
-		return netwatch.Devices(r.files.Name)
+		return netwatch.Devices(r.exclude...)
 	}
 	links, err := r.host.Links()
 	if err != nil {

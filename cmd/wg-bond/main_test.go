@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// TestHelp: --help works everywhere, and every command, argument and flag
+// says what it is for.
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	exited := false
+	parser, err := kong.New(new(commands), append(options(), kong.Writers(&out, &out), kong.Exit(func(int) { exited = true }))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(false) {
+		out.Reset()
+		exited = false
+		_, _ = parser.Parse([]string{leaf.Name, "--help"}) // goes on after the exit that is none
+		if !exited || !strings.Contains(out.String(), "Usage: wg-bond "+leaf.Name) || len(leaf.Help) == 0 || len(leaf.Detail) == 0 {
+			t.Errorf("help of %s:\n%s", leaf.Name, &out)
+		}
+		for _, f := range leaf.Flags {
+			if f.Help == "" {
+				t.Errorf("%s: the flag --%s has no help", leaf.Name, f.Name)
+			}
+		}
+		for _, a := range leaf.Positional {
+			if a.Help == "" {
+				t.Errorf("%s: the argument %s has no help", leaf.Name, a.Name)
+			}
+		}
+	}
+}
+
+// TestSurface: these command lines are scripted against.
+func TestSurface(t *testing.T) {
+	for _, line := range []string{
+		"up wg0", "up wg0 -f", "up -f ./wg0.conf", "up --foreground wg0", "down wg0", "down ./wg0.conf",
+		"status", "status wg0", "status --json", "status wg0 --json", "serve wg0", "serve wg0.conf -f",
+	} {
+		parser, err := kong.New(new(commands), options()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(strings.Fields(line)); err != nil {
+			t.Errorf("wg-bond %s: %v", line, err)
+		}
+	}
+	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0"} {
+		parser, err := kong.New(new(commands), options()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(strings.Fields(line)); err == nil {
+			t.Errorf("wg-bond %s: no error", line)
+		}
+	}
+}
