@@ -24,6 +24,7 @@ import (
 	wgconn "golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 
+	"github.com/wg-bond/wg-bond/conn/netstack"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
@@ -44,7 +45,7 @@ func Key(t testing.TB) control.Key {
 // Host is a WireGuard peer with an address inside the tunnel.
 type Host struct {
 	Device *device.Device
-	Net    *Stack
+	Net    *netstack.Stack
 	Tap    *Tap
 	Key    control.Key // private
 	Addr   netip.Addr  // inside
@@ -54,7 +55,10 @@ type Host struct {
 func NewHost(t testing.TB, bind wgconn.Bind, key control.Key, addr string) *Host {
 	t.Helper()
 	inside := netip.MustParseAddr(addr)
-	stack := NewStack(t, inside)
+	stack, err := netstack.New(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tap := &Tap{Bind: bind}
 	level := device.LogLevelError
 	if testing.Verbose() && testing.Short() { // go test -v -short: show WireGuard's mind

@@ -83,7 +83,7 @@ func (w *world) measure(ctx context.Context, r *reporter, name string, start fun
 	}
 	defer stop()
 	// WireGuard's handshake is no part of a download.
-	greeting, err := borrower.stack.dial(ctx, netip.AddrPortFrom(serverInside, 80))
+	greeting, err := borrower.stack.Dial(ctx, netip.AddrPortFrom(serverInside, 80))
 	if err != nil {
 		return nil, fmt.Errorf("the web host: %w", err)
 	}

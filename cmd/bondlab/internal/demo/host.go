@@ -19,13 +19,14 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 
+	"github.com/wg-bond/wg-bond/conn/netstack"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 // host is a machine with a stock WireGuard device and a TCP/IP stack behind
 // it, all in this process.
 type host struct {
-	stack  *netstack
+	stack  *netstack.Stack
 	device *device.Device
 }
 
@@ -39,7 +40,7 @@ type peer struct {
 // newHost starts a host that has the address inside the tunnel and reaches
 // its peer by bind.
 func newHost(inside netip.Addr, bind conn.Bind, private control.Key, p peer) (*host, error) {
-	stack, err := newNetstack(inside)
+	stack, err := netstack.New(inside)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +95,7 @@ func newFile(size int) *file {
 
 // serve offers the file at http://inside/ from h, until the host is closed.
 func (f *file) serve(h *host, inside netip.Addr) error {
-	listener, err := h.stack.listen(netip.AddrPortFrom(inside, 80))
+	listener, err := h.stack.Listen(netip.AddrPortFrom(inside, 80))
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (f *file) download(ctx context.Context, h *host, server netip.Addr, progres
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return h.stack.dial(ctx, netip.AddrPortFrom(server, 80))
+			return h.stack.Dial(ctx, netip.AddrPortFrom(server, 80))
 		},
 	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+server.String()+"/", nil)
