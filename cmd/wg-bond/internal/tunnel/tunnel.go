@@ -163,11 +163,21 @@ func (t *Tunnel) State() (*uapi.Device, error) {
 	return uapi.Parse(text)
 }
 
-// Up opens the sockets. The device would do so by itself when the interface
-// is brought up, but nobody would learn of an error.
+// Up opens the sockets. The device does so by itself when it takes the
+// interface for up, but nobody learns of an error then, and after one the
+// device forgets the port and is content with any.
 func (t *Tunnel) Up() error {
 	if err := t.device.Up(); err != nil {
 		return t.explain(err)
+	}
+	state, err := t.State()
+	if err != nil {
+		return err
+	}
+	if t.port != 0 && int(state.ListenPort) != t.port {
+		if err := t.device.IpcSet(fmt.Sprintf("listen_port=%d\n", t.port)); err != nil {
+			return t.explain(err)
+		}
 	}
 	t.up.Store(true)
 	return nil
