@@ -124,6 +124,7 @@ type Controller struct {
 	fullRounds    int
 	cycleIndex    int
 	cycleStart    time.Duration
+	probeRTTAt    time.Duration // when it last began
 	probeRTTUntil time.Duration
 	drained       bool    // in ProbeRTT: the pipe is as empty as wanted
 	inFlightHi    float64 // loss bound on the window, bytes; 0: none
@@ -161,9 +162,13 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 	return Stamp{
 		delivered: c.delivered, deliveredAt: c.deliveredAt,
 		firstSent: c.firstSent, sent: now,
-		appLimited: c.appLimitedUntil > 0,
+		appLimited: c.limited(),
 	}
 }
+
+// limited reports whether less is sent now than the path could carry, for want
+// of packets or to probe its RTT: what is delivered then is no measure of it.
+func (c *Controller) limited() bool { return c.appLimitedUntil > 0 || c.mode == probeRTT }
 
 // Delivery is what a feedback says of the path.
 type Delivery struct {
@@ -187,7 +192,7 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	}
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
-	c.vary.add(d, c.appLimitedUntil > 0)
+	c.vary.add(d, c.mode != cruise || c.limited())
 	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
@@ -277,8 +282,11 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 		}
 	case cruise:
 		c.stepCycle(now, d)
-		if d.MinRTTAge > probeRTTAfter && d.MayProbeRTT {
+		// Not twice for one minimum: if the drained pipe does not meet it, it
+		// has risen, and will be forgotten.
+		if d.MinRTTAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
 			c.mode = probeRTT
+			c.probeRTTAt = now
 			c.probeRTTUntil = now + probeRTTMax
 			c.drained = false
 		}
@@ -458,8 +466,8 @@ type variation struct {
 	deviation float64 // relative; smoothed over some ten windows
 }
 
-// add takes in a delivery; idle: the path was not full meanwhile, which says
-// nothing of what it can do.
+// add takes in a delivery; idle: the path was not just full meanwhile, so that
+// its rate went by what was sent.
 func (v *variation) add(d Delivery, idle bool) {
 	switch {
 	case idle:
