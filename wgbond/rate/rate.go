@@ -162,13 +162,9 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 	return Stamp{
 		delivered: c.delivered, deliveredAt: c.deliveredAt,
 		firstSent: c.firstSent, sent: now,
-		appLimited: c.limited(),
+		appLimited: c.appLimitedUntil > 0,
 	}
 }
-
-// limited reports whether less is sent now than the path could carry, for want
-// of packets or to probe its RTT: what is delivered then is no measure of it.
-func (c *Controller) limited() bool { return c.appLimitedUntil > 0 || c.mode == probeRTT }
 
 // Delivery is what a feedback says of the path.
 type Delivery struct {
@@ -192,7 +188,7 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	}
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
-	c.vary.add(d, c.mode != cruise || c.limited())
+	c.vary.add(d, c.mode != cruise || c.appLimitedUntil > 0)
 	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
@@ -289,8 +285,11 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 			c.probeRTTAt = now
 			c.probeRTTUntil = now + probeRTTMax
 			c.drained = false
+			c.AppLimited(d.InFlight)
 		}
 	case probeRTT:
+		// What ProbeRTT lets through is no measure of what the path can carry.
+		c.AppLimited(d.InFlight)
 		if !c.drained && d.InFlight <= c.Window() {
 			c.drained = true
 			c.probeRTTUntil = now + max(probeRTTFor, c.minRTT)
