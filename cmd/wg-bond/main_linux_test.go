@@ -478,6 +478,34 @@ func TestFailuresTeach(t *testing.T) {
 	}
 }
 
+// TestInterruptedUp: who interrupts an up, in the foreground or not, finds the
+// machine as it was once the command has ended.
+func TestInterruptedUp(t *testing.T) {
+	for name, flags := range map[string][]string{"foreground": {"up", "-f"}, "background": {"up"}} {
+		t.Run(name, func(t *testing.T) {
+			m := machines(t, 1)[0]
+			before := m.State()
+			mark := filepath.Join(m.dir, "reached")
+			conf := m.file("wgbt-i1.conf", "[Interface]\nPrivateKey = "+privateA+"\nAddress = 10.77.0.2/24\nPostUp = touch "+mark+"; exec sleep 60\n[Peer]\nPublicKey = "+publicB+"\nAllowedIPs = 0.0.0.0/0\n")
+			up, out := m.background("wg-bond", append(flags, conf)...)
+			eventually(t, "the hook", func() bool { _, err := os.Stat(mark); return err == nil })
+			if err := up.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := up.Wait(); err == nil {
+				t.Error("an interrupted up succeeds")
+			}
+			if !strings.HasSuffix(out.String(), "wg-bond: interrupted; all that was done is undone\n") {
+				t.Errorf("it said\n%s", out)
+			}
+			if diff := cmp.Diff(before, m.State()); diff != "" {
+				t.Errorf("the machine is not as it was: %s", diff)
+			}
+			m.gone("wgbt-i1")
+		})
+	}
+}
+
 // TestNotRoot: who may not, learns what would help.
 func TestNotRoot(t *testing.T) {
 	m := machines(t, 1)[0]
@@ -513,12 +541,13 @@ func TestNotRoot(t *testing.T) {
 }
 
 // TestKeyByHook: an interface may come up without a key, and get it from a
-// hook, as people do who keep keys elsewhere.
+// hook, as people do who keep keys elsewhere. wg syncconf works on it.
 func TestKeyByHook(t *testing.T) {
 	m := machines(t, 1)[0]
 	m.file("key", privateA+"\n")
 	m.up(m.file("wgbt-k1.conf", "[Interface]\nAddress = 10.77.0.2/24\nListenPort = 7000\nPostUp = wg set %i private-key "+m.dir+"/key\n[Peer]\nPublicKey = "+publicB+"\nEndpoint = 192.0.2.1:9\n"))
-	if i := m.status("wgbt-k1"); i.PublicKey != publicA || i.ListenPort != 7000 || len(i.Peers) != 1 || i.Peers[0].Bond == nil {
+	m.Run("wg", "syncconf", "wgbt-k1", m.file("sync.conf", "[Interface]\nListenPort = 7000\nPrivateKey = "+privateA+"\n[Peer]\nPublicKey = "+publicC+"\nEndpoint = 192.0.2.1:9\n"))
+	if i := m.status("wgbt-k1"); i.PublicKey != publicA || i.ListenPort != 7000 || len(i.Peers) != 1 || i.Peers[0].PublicKey != publicC || i.Peers[0].Bond == nil {
 		t.Errorf("%+v", i)
 	}
 }
