@@ -3,6 +3,7 @@
 package report
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -76,6 +77,9 @@ func path(p wgbond.PathStatus) status.Path {
 		InFlight: p.InFlight, Queued: p.Queued, MTU: p.MTU,
 		TxBytes: p.TxBytes, RxBytes: p.RxBytes, TxPackets: p.TxPackets, RxPackets: p.RxPackets, Lost: p.LostPackets,
 		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
+	}
+	if out.Name == "" { // a server knows only the number that the client chose
+		out.Name = fmt.Sprint(p.ID)
 	}
 	if p.Heard {
 		ago := p.LastHeard.Seconds()

@@ -66,11 +66,13 @@ func TestServe(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	got := Serve("wg0", "earliest", shim.Status{
 		Port: 51820, Upstream: addr("127.0.0.1:51821"), PlainFlows: 2,
-		Clients: []shim.ClientStatus{{PublicKey: "A", Remote: addr("192.0.2.1:5"), Upstream: addr("127.64.0.1:6"), Session: wgbond.Status{PlainReason: "why"}}},
+		Clients: []shim.ClientStatus{{PublicKey: "A", Remote: addr("192.0.2.1:5"), Upstream: addr("127.64.0.1:6"), Session: wgbond.Status{
+			PlainReason: "why", Paths: []wgbond.PathStatus{{Path: schedulers.Path{ID: 3}, Remote: wgbond.Remote{Peer: addr("192.0.2.1:5")}}},
+		}}},
 	})
 	want := &status.Interface{
 		Name: "wg0", Role: "serve", Scheduler: "earliest", ListenPort: 51820, Upstream: "127.0.0.1:51821", PlainClients: 2,
-		Peers: []status.Peer{{PublicKey: "A", Bond: &status.Bond{PlainReason: "why", ClientAddress: "127.64.0.1:6", Paths: []status.Path{}}}},
+		Peers: []status.Peer{{PublicKey: "A", Bond: &status.Bond{PlainReason: "why", ClientAddress: "127.64.0.1:6", Paths: []status.Path{{Name: "3", State: "probing", Remote: "192.0.2.1:5"}}}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
