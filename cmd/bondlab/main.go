@@ -8,6 +8,7 @@
 //	lab         hosts, links and programs of a scenario
 //	measure     curl, pings and statistics
 //	experiment  runs, figures, tables
+//	replay      what a session's trace tells
 package main
 
 import (
@@ -22,6 +23,8 @@ var version = "unknown"
 
 type commands struct {
 	Demo demoCmd `cmd:"" help:"Repeat the experiment in this process, without root: real programs, emulated links."`
+
+	Replay replayCmd `cmd:"" help:"Show what a trace tells: by the second, what is worth noting, the worst second."`
 
 	labCommands // those that need Linux
 
