@@ -230,7 +230,8 @@ func (s *Session) tune() {
 			return
 		}
 	}
-	s.notify(&f)
+	kept := f // &f would put every f on the heap, told or not
+	s.notify(&kept)
 }
 
 // markerDue is when path l should send a marker: it has been idle for a while
