@@ -23,6 +23,8 @@ type modelPair struct {
 	void           map[uint64]bool // said to come never
 	high           uint64          // highest of both, plus one
 	floor          uint64          // below it nothing is missed
+	slid           uint64          // nor below this: the window went on
+	news           map[uint64]bool // came since the last report
 	far            uint64
 }
 
@@ -42,7 +44,7 @@ func (m *modelReceiver) begin(index, ordinal uint32, first uint64) *modelPair {
 		oldest := slices.MinFunc(m.pairs, func(a, b *modelPair) int { return int(a.ordinal) - int(b.ordinal) })
 		m.pairs = slices.DeleteFunc(m.pairs, func(p *modelPair) bool { return p == oldest })
 	}
-	p := &modelPair{index: index, ordinal: ordinal, came: map[uint64]bool{}, void: map[uint64]bool{}, high: first, floor: first}
+	p := &modelPair{index: index, ordinal: ordinal, came: map[uint64]bool{}, void: map[uint64]bool{}, news: map[uint64]bool{}, high: first, floor: first}
 	m.pairs = append(m.pairs, p)
 	return p
 }
@@ -79,7 +81,10 @@ func (m *modelReceiver) data(index uint32, c uint64) {
 	if c+8192 < p.high {
 		return
 	}
-	p.came[c] = true
+	p.came[c], p.news[c] = true, true
+	if lowest := p.lowest(); c > lowest+8191 {
+		p.slid = c - 8191
+	}
 	p.high = max(p.high, c+1)
 }
 
@@ -89,9 +94,21 @@ func (m *modelReceiver) voided(index uint32, from, to uint64) {
 		return
 	}
 	for c := from; c < to; c++ {
+		if lowest := p.lowest(); c > lowest+8191 {
+			return // would move the window
+		}
 		p.void[c] = true
+		p.high = max(p.high, c+1)
 	}
-	p.high = max(p.high, to)
+}
+
+// lowest is the lowest counter that is missing and may still come.
+func (p *modelPair) lowest() uint64 {
+	c := max(p.floor, p.slid)
+	for c < p.high && (p.came[c] || p.void[c]) {
+		c++
+	}
+	return c
 }
 
 // check compares a feedback with the truth.
@@ -109,13 +126,15 @@ func (m *modelReceiver) check(f *wire.Feedback) error {
 		if k.Span.To != p.high {
 			return fmt.Errorf("key pair %d: span %v, highest is %d", k.Index, k.Span, p.high)
 		}
-		lowest := max(p.floor, p.high-min(p.high, 8191))
-		for lowest < p.high && (p.came[lowest] || p.void[lowest]) {
-			lowest++
-		}
-		if k.Span.From > lowest {
+		if lowest := p.lowest(); k.Span.From > lowest {
 			return fmt.Errorf("key pair %d: span %v leaves out %d, which is missing", k.Index, k.Span, lowest)
 		}
+		for c := range p.news {
+			if c < k.Span.From && c+8192 >= p.high {
+				return fmt.Errorf("key pair %d: span %v leaves out %d, which came since", k.Index, k.Span, c)
+			}
+		}
+		clear(p.news)
 		at := k.Span.From
 		for _, r := range k.Received {
 			if r.From < at || r.To <= r.From || r.To > k.Span.To {

@@ -1,6 +1,7 @@
 package feedback
 
 import (
+	"math"
 	"math/bits"
 	"time"
 
@@ -24,8 +25,8 @@ const (
 	// would run over our own sums.
 	maxCounter = 1<<64 - 1<<13 - 1
 
-	// reportRepeats is in how many feedbacks news of a path is repeated, so
-	// that the loss of one costs nothing.
+	// reportRepeats is in how many feedbacks news is repeated, so that the
+	// loss of one costs nothing.
 	reportRepeats = 3
 )
 
@@ -63,6 +64,10 @@ type received struct {
 	high    uint64 // highest counter that came, plus one
 	far     uint64 // a counter beyond the window, not yet believed
 	bitmap  [historyBits / 64]uint64
+
+	// lately has the lowest counters that came: since the last Report, in the
+	// period before, and so on.
+	lately [reportRepeats]uint64
 }
 
 // KeyPair begins a key pair: the sender announced it. Counters below first
@@ -88,13 +93,15 @@ func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 }
 
 // Void notes that the sender will not send some counters, so that reports need
-// not go on about them. It may well run ahead of the data before it.
+// not go on about them. It may well run ahead of the data before it, but does
+// not move the window: what the sender drops because its own is full must not
+// push out what it holds.
 func (r *Receiver) Void(index uint32, from, to uint64) {
 	p := r.pair(index)
 	if p == nil || to > p.high+historyBits/2 {
 		return
 	}
-	for c := max(from, p.low); c < to; c++ {
+	for c := max(from, p.low); c < to && c-p.low <= historyMask; c++ {
 		p.add(c)
 	}
 }
@@ -125,7 +132,12 @@ func (p *received) advance() {
 	}
 }
 
-func (p *received) begin(first uint64) { p.low, p.high = first, first }
+func (p *received) begin(first uint64) {
+	p.low, p.high = first, first
+	for i := range p.lately {
+		p.lately[i] = math.MaxUint64
+	}
+}
 
 func (r *Receiver) pair(index uint32) *received {
 	for i := range r.pairs {
@@ -212,7 +224,10 @@ func (p *received) add(c uint64) bool {
 		p.high = c + 1
 	case c >= p.low || p.high-c <= historyBits:
 		p.set(c)
+	default:
+		return true // too old to tell of
 	}
+	p.lately[0] = min(p.lately[0], c)
 	if c < p.low && p.high-c <= historyBits {
 		return true // a provisional pair that began in mid-stream
 	}
@@ -266,6 +281,8 @@ func (r *Receiver) Report(now time.Duration, f *wire.Feedback) {
 		r.keys = append(r.keys, wire.KeyPairReport{
 			Index: p.index, Span: wire.Range{From: p.from(), To: p.high},
 		})
+		copy(p.lately[1:], p.lately[:])
+		p.lately[0] = math.MaxUint64
 	}
 	// The ranges have stopped moving: hand out their parts.
 	for i := range r.keys {
@@ -293,14 +310,14 @@ func (r *Receiver) newestFirst() (order [maxPairs]int) {
 }
 
 // from is where a report's span begins: some way below the lowest missing
-// counter, so that what an earlier, lost feedback would have said is said
-// again.
+// counter, and below all that came lately. So what an earlier, lost feedback
+// would have said is said again, and what filled the lowest hole is said at all.
 func (p *received) from() uint64 {
-	back := min(p.low, historyBits/8)
-	if p.high > historyBits {
-		back = min(back, p.low-min(p.low, p.high-historyBits))
+	from := p.low - min(p.low, historyBits/8)
+	for _, c := range p.lately {
+		from = min(from, c)
 	}
-	return p.low - back
+	return max(from, p.high-min(p.high, historyBits))
 }
 
 func (p *received) appendRanges(out []wire.Range) []wire.Range {

@@ -63,6 +63,9 @@ func TestReceiverKeyPairs(t *testing.T) {
 			r.KeyPair(7, 1, 0)
 			come(r, 7, 0, 3000)
 			come(r, 7, 3001, 3002)
+			for range reportRepeats {
+				said(r, 0) // of all that came
+			}
 		}, "7 [1976,3002): 1976-2999 3001-3001\n", true},
 		{"a word and its neighbours", func(r *Receiver) {
 			r.KeyPair(7, 1, 0)
@@ -199,6 +202,9 @@ func TestReceiverWrap(t *testing.T) {
 	if got := said(&r, 0); got != want {
 		t.Errorf("reported:\n%swant:\n%s", got, want)
 	}
+	for range reportRepeats - 1 {
+		said(&r, 0)
+	}
 	r.Data(0, 0, 7, 17000, 1500)
 	r.Data(0, 0, 7, 16383, 1500) // no longer in the window: would be 24575's place
 	r.Data(0, 0, 7, 15000, 1500) // would be 23192's
@@ -207,6 +213,32 @@ func TestReceiverWrap(t *testing.T) {
 	want = strings.Replace(want, " 16384-", " 16976-", 1)
 	if got := said(&r, 0); got != want {
 		t.Errorf("after 17000 came, reported:\n%swant:\n%s", got, want)
+	}
+}
+
+// TestReceiverSaysItAgain: whatever came is in three reports, though the lowest
+// hole has gone far beyond it: else the sender would take it for lost.
+func TestReceiverSaysItAgain(t *testing.T) {
+	var r Receiver
+	r.KeyPair(7, 1, 0)
+	come(&r, 7, 1, 3000)
+	steps := []struct {
+		name string
+		do   func()
+		want string
+	}{
+		{"0 is missing", func() {}, "7 [0,3000): 1-2999\n"},
+		{"0 came", func() { come(&r, 7, 0, 1) }, "7 [0,3000): 0-2999\n"},
+		{"once more", func() {}, "7 [0,3000): 0-2999\n"},
+		{"and again", func() {}, "7 [0,3000): 0-2999\n"},
+		{"enough", func() {}, "7 [1976,3000): 1976-2999\n"},
+		{"500 a second time: it was sent again", func() { come(&r, 7, 500, 501) }, "7 [500,3000): 500-2999\n"},
+	}
+	for _, s := range steps {
+		s.do()
+		if got := said(&r, 0); got != s.want {
+			t.Errorf("%s: reported %swant %s", s.name, got, s.want)
+		}
 	}
 }
 
