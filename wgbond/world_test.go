@@ -26,7 +26,7 @@ const (
 //	        ╠═ up[1] ═▶ ╣               sim.Link; address 10.0.0.i is path i
 //	        ╚◀═ down[i] ╝
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	now    time.Duration
 	random *rand.ChaCha8
 	pool   *countingPool
@@ -94,7 +94,7 @@ type pathSpec struct {
 	cfg      PathConfig
 }
 
-func newWorld(t *testing.T, seed uint64, specs ...pathSpec) *world {
+func newWorld(t testing.TB, seed uint64, specs ...pathSpec) *world {
 	t.Helper()
 	w := &world{t: t, pool: &countingPool{}, now: time.Second, serverClock: 1000 * time.Second}
 	var key [32]byte
