@@ -169,6 +169,7 @@ func (s *Session) heardLast(l *link) (best *link) {
 }
 
 func (s *Session) sendPing(l *link) {
+	s.dial.unanswered++
 	id := l.path.Ping(s.now, s.busy())
 	l.pings[id%uint32(len(l.pings))] = sentPing{id, s.now}
 	s.begin(l.id)

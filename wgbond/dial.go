@@ -17,6 +17,9 @@ const (
 	// takes the bond for lost: it sends plainly and dials again.
 	lostAfter = 500 * time.Millisecond
 
+	// maxUnanswered pings are a sign that the server has other keys.
+	maxUnanswered = 8
+
 	// attachTime is what new keys have to lead to a working path before the
 	// client dials again.
 	attachTime = 2 * time.Second
@@ -37,6 +40,9 @@ type dialState struct {
 	tries    int
 	lost     bool          // the bond does not work now
 	worked   time.Duration // when a path last worked
+	// unanswered counts the pings since anything came under the current keys.
+	// Data may flow although the server knows other keys, or none.
+	unanswered int
 }
 
 func (d *dialState) init(now time.Duration) { d.dialling, d.at, d.worked = true, now, now }
@@ -103,6 +109,9 @@ func (s *Session) judgeBond() {
 	switch {
 	case s.workingLinks() != 0:
 		s.dial.worked, s.dial.lost = s.now, false
+		if s.cfg.Role == Client && s.dial.unanswered >= maxUnanswered && !s.dial.dialling {
+			s.redial()
+		}
 	case s.cfg.Role == Client && s.now-s.dial.worked >= lostAfter:
 		if !s.dial.lost {
 			s.dial.lost = true
@@ -145,6 +154,7 @@ func (s *Session) Establish(now time.Duration, t *control.Transport) {
 func (s *Session) establish(t *control.Transport) {
 	s.previous, s.transport = s.transport, t
 	s.establishAt = s.now
+	s.dial.unanswered = 0
 	s.dial.dialling, s.dial.tries = false, 0
 	if s.cfg.Role == Server {
 		return

@@ -139,6 +139,9 @@ func (s *Session) open(pkt []byte) ([]byte, error) {
 	}
 	var err error
 	s.plaintext, err = t.Open(s.plaintext[:0], pkt)
+	if err == nil && t == s.transport {
+		s.dial.unanswered = 0
+	}
 	return s.plaintext, err
 }
 

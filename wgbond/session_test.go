@@ -109,7 +109,9 @@ func TestSum(t *testing.T) {
 				sum += p.down
 			}
 			within(t, "share of the sum", float64(f.bytes-early)*8/7/sum, tc.want, 1)
-			within(t, "packets out of order", float64(f.disorder()), 0, 0)
+			// A packet that start-up's overshoot drops twice, once as a repair,
+			// may come too late.
+			within(t, "packets out of order", float64(f.disorder()), 0, 3)
 			if t.Failed() {
 				report(t, w, f)
 			}

@@ -423,7 +423,8 @@ func (e *End) sort(now time.Duration, x *wires, b []byte) {
 		e.w.pool.Put(b)
 		return
 	}
-	if e.Session != nil {
+	to, toSealed := wire.ReceiverIndex(b)
+	if e.Session != nil && (!toSealed || e.Session.OwnsReceiver(to)) {
 		for id := range schedulers.PathID(schedulers.MaxPaths) {
 			if r, ok := e.Session.Remote(id); ok && r == from {
 				e.Session.Receive(clock, id, b)
