@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -38,6 +39,8 @@ type Config struct {
 	Mark uint32
 	// Log may be nil.
 	Log *slog.Logger
+	// Trace is mux.Shell's.
+	Trace func(session string) io.Writer
 	// Listen opens sockets; nil: real ones.
 	Listen mux.ListenFunc
 }
@@ -106,6 +109,7 @@ func NewBind(cfg Config) (*Bind, error) {
 		mark:       cfg.Mark,
 	}
 	b.shell.SetMark(cfg.Mark)
+	b.shell.Trace = cfg.Trace
 	b.dialled.Store(&map[netip.AddrPort]*dialledPeer{})
 	return b, nil
 }

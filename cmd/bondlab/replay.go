@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/replay"
@@ -18,6 +19,7 @@ type replayCmd struct {
 	From  time.Duration `help:"Show what happened from here on, since the trace's start." placeholder:"TIME"`
 	To    time.Duration `help:"… and until here. Default: the end." placeholder:"TIME"`
 	Path  int           `help:"Show one path only, by its number." default:"-1" placeholder:"N"`
+	Names []string      `help:"What to call the paths, by number: a server does not know." placeholder:"NAME,…"`
 	Worst bool          `help:"Show the worst second only."`
 	SVG   string        `name:"svg" help:"Draw throughput, round-trip time and waiting into this file." type:"path" placeholder:"FILE"`
 	PNG   string        `name:"png" help:"The same, as a PNG." type:"path" placeholder:"FILE"`
@@ -55,6 +57,7 @@ func (r *replayCmd) gather() (*replay.Run, error) {
 	defer f.Close()
 	h, entries, err := trace.Read(f)
 	if err == nil {
+		h.Paths = append(slices.Clone(r.Names), h.Paths[min(len(r.Names), len(h.Paths)):]...)
 		var run *replay.Run
 		if run, err = replay.Gather(h, entries, replay.Options{From: r.From, To: r.To}); err == nil {
 			return run, nil

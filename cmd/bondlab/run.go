@@ -30,6 +30,7 @@ type runCmd struct {
 	Client   string `help:"The borrower's end: wg-bond, or a stock wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
 	Server   string `help:"The server's end: a stock WireGuard behind wg-bond serve, or the stock one alone." enum:"bond,stock" default:"bond"`
 	Pcap     string `help:"Write pcap files of every link, at both ends, into this directory." type:"path" placeholder:"DIR"`
+	Trace    string `help:"Write the traces of both wg-bonds, for replay, into this directory." type:"path" placeholder:"DIR"`
 }
 
 func (r *runCmd) Validate() error {
@@ -74,7 +75,7 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 		os.Exit(130)
 	})
 
-	opt := lab.Options{Bin: r.Bin, StockServer: r.Server == "stock", Captures: r.Pcap}
+	opt := lab.Options{Bin: r.Bin, StockServer: r.Server == "stock", Captures: r.Pcap, Traces: r.Trace}
 	if opt.Bin == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -85,8 +86,11 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 	if r.Verbose {
 		opt.Log = os.Stderr
 	}
-	if r.Pcap != "" {
-		if err := os.MkdirAll(r.Pcap, 0o755); err != nil {
+	for _, dir := range []string{r.Pcap, r.Trace} {
+		if dir == "" {
+			continue
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}

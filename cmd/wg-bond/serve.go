@@ -3,11 +3,13 @@ package main
 import (
 	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/serve"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/up"
 )
 
 type serveCommand struct {
 	Interface  string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 	Foreground bool   `short:"f" help:"Stay in the foreground."`
+	Trace      string `type:"path" placeholder:"FILE" help:"Write every decision for the first client that bonds into FILE, for bondlab replay; for the second into FILE.2, and so on."`
 }
 
 // Help is what --help says besides.
@@ -21,8 +23,9 @@ as they change; without such a device, from NAME.conf. Clients that do not bond 
 
 // Run runs the command.
 func (c *serveCommand) Run(process *daemon.Process) error {
+	opt := up.Options{Trace: c.Trace}
 	if !c.Foreground && !process.Background() {
-		return daemon.Start("serve", "--", c.Interface)
+		return daemon.Start(append(opt.Args("serve"), "--", c.Interface)...)
 	}
-	return serve.Run(c.Interface, process)
+	return serve.Run(c.Interface, opt, process)
 }

@@ -8,6 +8,7 @@ import (
 type upCommand struct {
 	Interface  string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 	Foreground bool   `short:"f" help:"Stay in the foreground."`
+	Trace      string `type:"path" placeholder:"FILE" help:"Write every decision of the bond into FILE, for bondlab replay; of a second session into FILE.2, and so on."`
 }
 
 // Help is what --help says besides.
@@ -21,8 +22,9 @@ keeps that open.`
 
 // Run runs the command.
 func (c *upCommand) Run(process *daemon.Process) error {
+	opt := up.Options{Trace: c.Trace}
 	if !c.Foreground && !process.Background() {
-		return daemon.Start("up", "--", c.Interface)
+		return daemon.Start(append(opt.Args("up"), "--", c.Interface)...)
 	}
-	return up.Run(c.Interface, process)
+	return up.Run(c.Interface, opt, process)
 }

@@ -69,6 +69,7 @@ func (sh *Shell) Dial(cfg DialConfig) (*Dialled, error) {
 		Initiator: initiator,
 		Wall:      time.Now,
 		Rand:      rand.Reader,
+		Trace:     sh.recorder(cfg.Target.String()),
 	})
 	d := &Dialled{Session: newSession(sh, engine, cfg.Sink), shell: sh, cfg: cfg}
 	d.Session.refused = d.refused

@@ -622,6 +622,7 @@ func (v *Server) newServed(peer control.Key) (*served, error) {
 		Pool:      &v.shell.Pool,
 		Wall:      time.Now,
 		Rand:      rand.Reader,
+		Trace:     v.shell.recorder(peer.String()),
 	})
 	s := &served{Session: newSession(v.shell, engine, nil), peer: peer}
 	s.socketFor = v.socketFor

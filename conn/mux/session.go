@@ -264,6 +264,9 @@ func (s *Session) halt() {
 	if r != nil {
 		close(r.quit)
 		r.wg.Wait()
+		s.mu.Lock()
+		s.engine.FlushTrace()
+		s.mu.Unlock()
 	}
 }
 

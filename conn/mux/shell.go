@@ -1,12 +1,14 @@
 package mux
 
 import (
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/wgbond/trace"
 )
 
 // Socket is what the shell needs of a UDP socket; *udp.Socket is one, and so
@@ -45,6 +47,10 @@ type Shell struct {
 	Pool  Pool
 	Drops Drops
 	Log   *slog.Logger
+	// Trace is asked where the trace of a new session goes (wgbond/trace); nil,
+	// or nil from it: nowhere. Its Write must not block. Set it before the first
+	// session is made.
+	Trace func(session string) io.Writer
 
 	listen ListenFunc
 	start  time.Time
@@ -61,6 +67,18 @@ func NewShell(listen ListenFunc, log *slog.Logger) *Shell {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Shell{Log: log, listen: listen, start: time.Now()}
+}
+
+// recorder is for the trace of a new session; nil: none.
+func (sh *Shell) recorder(session string) *trace.Recorder {
+	if sh.Trace == nil {
+		return nil
+	}
+	w := sh.Trace(session)
+	if w == nil {
+		return nil
+	}
+	return trace.NewRecorder(w, trace.Header{Session: session, Started: time.Now().Format(time.RFC3339)})
 }
 
 // Now is the engine's time: monotonic, since the Shell was made.

@@ -3,6 +3,7 @@ package shim
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -40,6 +41,8 @@ type Config struct {
 	Scheduler func() schedulers.Scheduler
 	Mark      uint32 // fwmark of the public sockets
 	Log       *slog.Logger
+	// Trace is mux.Shell's.
+	Trace func(session string) io.Writer
 	// ListenPublic and ListenUpstream open sockets; nil: real ones.
 	ListenPublic, ListenUpstream mux.ListenFunc
 }
@@ -80,6 +83,7 @@ func New(cfg Config) (*Shim, error) {
 		quit:    make(chan struct{}),
 	}
 	m.shell.SetMark(cfg.Mark)
+	m.shell.Trace = cfg.Trace
 	m.setPeers(cfg.Peers)
 	v4, v6, err := m.listen()
 	if err != nil {

@@ -45,7 +45,7 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 	if _, err := l.writeFile(Borrower, "wg0.bond.toml", side.String()); err != nil {
 		return nil, err
 	}
-	p, err := l.Start(Borrower, "wg-bond", "up", conf, "-f")
+	p, err := l.Start(Borrower, "wg-bond", l.traced("client", "up", conf, "-f")...)
 	if err != nil {
 		return nil, err
 	}

@@ -68,6 +68,9 @@ type Options struct {
 	Log io.Writer
 	// Captures is a directory for pcap files of every emulated link; empty: none.
 	Captures string
+	// Traces is a directory for the traces of the wg-bonds: client-1.jsonl for the
+	// borrower's first, server-1.jsonl; empty: none.
+	Traces string
 }
 
 // Lab is a running laboratory. It is not safe for concurrent use.
@@ -84,6 +87,7 @@ type Lab struct {
 	programs []*Program // in the order in which they were started
 	serve    *Program
 	relays   map[string]*Program
+	traces   map[string]int // how many wg-bonds of each end were traced
 }
 
 // Link is one link of the scenario, built.
@@ -122,7 +126,7 @@ var sysctls = [][2]string{
 // all runs share: the web server, the server's WireGuard, the shim and the
 // relays. It must be called in a sandbox. Close ends the laboratory.
 func Build(s *scenario.Scenario, opt Options) (lab *Lab, err error) {
-	l := &Lab{Scenario: s, Options: opt, hosts: map[string]*sandbox.Host{}, relays: map[string]*Program{}}
+	l := &Lab{Scenario: s, Options: opt, hosts: map[string]*sandbox.Host{}, relays: map[string]*Program{}, traces: map[string]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,16 @@ func (l *Lab) Start(host, name string, args ...string) (*Program, error) {
 		return nil, err
 	}
 	return l.startPath(host, path, name, args...)
+}
+
+// traced adds to the arguments of a wg-bond that its trace is wanted, in a file
+// of its own.
+func (l *Lab) traced(end string, args ...string) []string {
+	if l.Options.Traces == "" {
+		return args
+	}
+	l.traces[end]++
+	return append(args, "--trace", filepath.Join(l.Options.Traces, fmt.Sprintf("%s-%d.jsonl", end, l.traces[end])))
 }
 
 func (l *Lab) startPath(host, path, name string, args ...string) (*Program, error) {

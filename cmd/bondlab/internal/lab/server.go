@@ -150,7 +150,7 @@ func (l *Lab) StartServe() error {
 	if err != nil {
 		return err
 	}
-	if l.serve, err = l.Start(Server, "wg-bond", "serve", conf, "-f"); err != nil {
+	if l.serve, err = l.Start(Server, "wg-bond", l.traced("server", "serve", conf, "-f")...); err != nil {
 		return err
 	}
 	return l.serve.until("listening", patience, func() bool { return l.listens(Server, ServerPort) })

@@ -106,7 +106,7 @@ func (n *notables) note(e trace.Entry) {
 		case e.Gone:
 			n.say(t, int(e.Path), "withdrawn")
 		default:
-			n.say(t, int(e.Path), "is path %d", e.Path)
+			n.say(t, int(e.Path), "is there, as path %d", e.Path)
 		}
 	case *trace.State:
 		attached := ""

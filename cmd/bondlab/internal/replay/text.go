@@ -71,7 +71,7 @@ func (r *Run) Table(w io.Writer, path int) error {
 			}
 		}
 		for _, id := range r.Paths() {
-			if path < 0 || path == int(id) {
+			if (path < 0 || path == int(id)) && there(part, id) {
 				fmt.Fprintf(b, "%8.2f ", at)
 				r.row(b, id, part, sent)
 			}
@@ -82,6 +82,18 @@ func (r *Run) Table(w io.Writer, path int) error {
 		}
 	}
 	return b.Flush()
+}
+
+// there reports whether a path was there in the last of some ticks, or at work
+// in any.
+func there(part []tick, id schedulers.PathID) bool {
+	for i := range part {
+		if t := &part[i].paths[id]; t.sent+t.got+t.acked+t.control > 0 {
+			return true
+		}
+	}
+	state := part[len(part)-1].paths[id].state
+	return state != "" && state != "gone"
 }
 
 // row writes one path's part of some ticks.
@@ -165,7 +177,8 @@ func (r *Run) noteLine(n Note) string {
 
 // Worst is the beginning of the second in which the least got through, once
 // the session had come up to its usual rate; false if the trace has no second
-// to compare with.
+// to compare with. Idle times are none: nothing through, nothing waiting, for
+// longer than an outage may take.
 func (r *Run) Worst() (time.Duration, bool) {
 	per, step := int(time.Second/tickLength), int(100*time.Millisecond/tickLength)
 	totals := make([]int, len(r.ticks))
@@ -176,18 +189,22 @@ func (r *Run) Worst() (time.Duration, bool) {
 	for len(totals) > 0 && totals[len(totals)-1] == 0 {
 		totals = totals[:len(totals)-1]
 	}
-	var sums []int
+	idle := r.idle()
+	var sums, busy []int // busy: of the seconds without idle times
 	for i := 0; i+per <= len(totals); i += step {
 		n := 0
 		for _, x := range totals[i : i+per] {
 			n += x
 		}
 		sums = append(sums, n)
+		if !slices.Contains(idle[i:i+per], true) {
+			busy = append(busy, n)
+		}
 	}
-	if len(sums) < 2 {
+	if len(busy) < 2 {
 		return 0, false
 	}
-	sorted := slices.Sorted(slices.Values(sums))
+	sorted := slices.Sorted(slices.Values(busy))
 	usual := sorted[len(sorted)/2]
 	begin := 0
 	for i := range sums {
@@ -200,13 +217,40 @@ func (r *Run) Worst() (time.Duration, bool) {
 			break
 		}
 	}
-	worst := begin
+	worst := -1
 	for i := begin; i < len(sums); i++ {
-		if sums[i] < sums[worst] || sums[i] == sums[worst] && r.longest(i*step, per) > r.longest(worst*step, per) {
+		switch {
+		case slices.Contains(idle[i*step:i*step+per], true):
+			continue
+		case worst < 0 || sums[i] < sums[worst] || sums[i] == sums[worst] && r.longest(i*step, per) > r.longest(worst*step, per):
 			worst = i
 		}
 	}
+	if worst < 0 {
+		return 0, false
+	}
 	return r.From + time.Duration(worst*step)*tickLength, true
+}
+
+// idleAfter is the longest time without anything that counts as an outage.
+const idleAfter = time.Second
+
+// idle tells of each tick whether it is of a time with nothing to do.
+func (r *Run) idle() []bool {
+	idle := make([]bool, len(r.ticks))
+	from := 0
+	for i := range len(r.ticks) + 1 {
+		if i < len(r.ticks) && r.total(&r.ticks[i]) == 0 && r.ticks[i].queue == 0 && r.ticks[i].held == 0 {
+			continue
+		}
+		if time.Duration(i-from)*tickLength >= idleAfter {
+			for j := from; j < i; j++ {
+				idle[j] = true
+			}
+		}
+		from = i + 1
+	}
+	return idle
 }
 
 // longest is the longest gap that ended in n ticks from i on.
@@ -235,7 +279,7 @@ func (r *Run) Zoom(w io.Writer, path int, from time.Duration) error {
 		part := r.ticks[i:min(i+per, len(r.ticks))]
 		at := r.From + time.Duration(i)*tickLength
 		for _, id := range r.Paths() {
-			if path < 0 || path == int(id) {
+			if (path < 0 || path == int(id)) && there(part, id) {
 				fmt.Fprintf(b, "%8.0f ", (at-from).Seconds()*1e3)
 				r.zoomRow(b, id, part)
 			}

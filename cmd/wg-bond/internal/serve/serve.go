@@ -9,6 +9,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -33,7 +34,7 @@ const lookEvery = 2 * time.Second
 
 // Run serves before the WireGuard that arg means, tells process once it does,
 // and stays until it is told to end.
-func Run(arg string, process *daemon.Process) error {
+func Run(arg string, opt up.Options, process *daemon.Process) error {
 	files, err := up.Load(arg)
 	if err != nil {
 		return err
@@ -58,6 +59,11 @@ func Run(arg string, process *daemon.Process) error {
 		return err
 	}
 	defer server.Close()
+	var closeTraces func()
+	if s.traces, closeTraces, err = opt.Traces(s.log); err != nil {
+		return err
+	}
+	defer closeTraces()
 	if err := s.look(); err != nil {
 		return fmt.Errorf("%s: %w", side, err)
 	}
@@ -75,6 +81,7 @@ type serving struct {
 	makeScheduler func() schedulers.Scheduler
 	devices       devices
 	log           *slog.Logger
+	traces        func(session string) io.Writer // nil: none
 
 	once sync.Once
 	stop chan struct{} // closed to end
@@ -147,7 +154,7 @@ func (s *serving) replaceLocked(id identity) error {
 	listen := s.files.Bond.Serve.Listen
 	m, err := shim.New(shim.Config{
 		Listen: listen, Upstream: upstream, Private: id.private, Peers: id.peers,
-		Scheduler: s.makeScheduler, Mark: id.mark, Log: s.log,
+		Scheduler: s.makeScheduler, Mark: id.mark, Log: s.log, Trace: s.traces,
 	})
 	if err != nil {
 		return explain(listen, err)

@@ -11,6 +11,7 @@ package up
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
+	"github.com/wg-bond/wg-bond/cmd/internal/tracefile"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/builtin"
@@ -25,6 +27,36 @@ import (
 
 // ErrOnlyLinux is what up and serve answer on other systems.
 var ErrOnlyLinux = errors.New("only Linux so far: on this system wg-bond can read status, but not bring up or serve an interface")
+
+// Options are those of the command line that up and serve share.
+type Options struct {
+	Trace string // a file for the first session's trace (package tracefile); empty: none
+}
+
+// Args is a command with these options.
+func (o *Options) Args(command string) []string {
+	if o.Trace == "" {
+		return []string{command}
+	}
+	return []string{command, "--trace=" + o.Trace}
+}
+
+// Traces makes the files for traces, if there are to be any. open is nil if
+// not; closeAll is to be called when all sessions have ended.
+func (o *Options) Traces(log *slog.Logger) (open func(session string) io.Writer, closeAll func(), err error) {
+	if o.Trace == "" {
+		return nil, func() {}, nil
+	}
+	files, err := tracefile.New(o.Trace, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return files.Open, func() {
+		if err := files.Close(); err != nil {
+			log.Error("a trace is not whole", "error", err)
+		}
+	}, nil
+}
 
 // Files are an interface's name and what its two files say.
 type Files struct {

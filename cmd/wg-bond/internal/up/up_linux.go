@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -26,7 +27,7 @@ import (
 
 // Run brings up the interface that arg means, tells process once it is up,
 // and stays until it is down again.
-func Run(arg string, process *daemon.Process) error {
+func Run(arg string, opt Options, process *daemon.Process) error {
 	files, err := Load(arg)
 	if err != nil {
 		return err
@@ -35,7 +36,12 @@ func Run(arg string, process *daemon.Process) error {
 		return err
 	}
 	r := &running{files: files, log: Logger(!process.Background()), downs: make(chan chan error), closed: make(chan struct{})}
-	if err := r.prepare(); err != nil {
+	traces, closeTraces, err := opt.Traces(r.log)
+	if err != nil {
+		return err
+	}
+	defer closeTraces()
+	if err := r.prepare(traces); err != nil {
 		return err
 	}
 	defer r.host.Close()
@@ -89,7 +95,7 @@ type running struct {
 }
 
 // prepare does all that changes nothing.
-func (r *running) prepare() error {
+func (r *running) prepare(traces func(session string) io.Writer) error {
 	name := r.files.Name
 	var err error
 	if r.host, err = quick.NewHost(nil); err != nil {
@@ -99,7 +105,7 @@ func (r *running) prepare() error {
 		r.host.Close()
 		return err
 	}
-	if err := r.makeBind(); err != nil {
+	if err := r.makeBind(traces); err != nil {
 		r.host.Close()
 		return err
 	}
@@ -148,7 +154,7 @@ func (r *running) absent() error {
 	return nil
 }
 
-func (r *running) makeBind() error {
+func (r *running) makeBind(traces func(session string) io.Writer) error {
 	name, scheduler, err := r.files.Scheduler()
 	if err != nil {
 		return err
@@ -168,7 +174,7 @@ func (r *running) makeBind() error {
 	r.exclude = append(r.exclude, r.files.Name)
 	r.bind, err = conn.NewBind(conn.Config{
 		Paths: specs, Exclude: r.exclude, Scheduler: scheduler,
-		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log,
+		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
 	})
 	return err
 }
