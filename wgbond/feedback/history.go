@@ -68,7 +68,7 @@ type Packet[S any] struct {
 type onPath struct {
 	head, tail  int32
 	bytes       int
-	packets     int
+	copies      int // in flight
 	seq         uint64
 	reported    uint64 // highest seq that the peer reported
 	reportedAt  time.Duration
@@ -206,7 +206,9 @@ func (h *History[S]) Sent(now time.Duration, x Handle, path schedulers.PathID, s
 	}
 	o.tail = x.slot
 	o.bytes += pk.Size
-	o.packets++
+	if pk.copy {
+		o.copies++
+	}
 }
 
 // Return ends the lending that Sent began.
@@ -351,11 +353,11 @@ func (h *History[S]) Recall(path schedulers.PathID, sent time.Duration) []Handle
 
 // copiesDone ends the copies that a path's report has passed.
 func (h *History[S]) copiesDone(path schedulers.PathID, r *wire.PathReport) {
-	if h.pairOf(r.Index) == nil {
+	o := &h.paths[path]
+	if o.copies == 0 || h.pairOf(r.Index) == nil {
 		return
 	}
 	current := h.pairs[h.cur].index
-	o := &h.paths[path]
 	for i := o.head; i >= 0; {
 		pk := &h.packets[i]
 		next := pk.next
@@ -421,7 +423,9 @@ func (h *History[S]) unlink(i int32) {
 	}
 	pk.prev, pk.next = -1, -1
 	o.bytes -= pk.Size
-	o.packets--
+	if pk.copy {
+		o.copies--
+	}
 }
 
 // end is a packet's last step but for a writer that still holds its buffer.
