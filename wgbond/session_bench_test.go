@@ -57,8 +57,11 @@ func newTraffic(t testing.TB, n int) *traffic {
 		x.pkts = append(x.pkts, dataMessage(7, 0, size))
 	}
 	settle := func(packets uint64) {
-		for to := x.delivered + packets; x.delivered < to; {
-			x.step()
+		limit := x.now + time.Minute
+		for to := x.delivered + packets; x.delivered < to; x.step() {
+			if x.now > limit {
+				t.Fatalf("%d packets do not arrive within a minute", packets)
+			}
 		}
 	}
 	settle(uint64(20_000 * n)) // Startup may fill the links' queues
