@@ -39,6 +39,7 @@ const (
 	filterRounds  = 20                     // of the delivery-rate maximum; 10 cost 1 % on steady links, more on varying ones
 	fullPipeGain  = 1.25                   // growth that a round must show to stay in Startup
 	fullPipeWait  = 3                      // rounds without it
+	fullPipeLost  = 6 * packetSize         // lost in a round, bytes; less may be chance
 	probeRTTAfter = 10 * time.Second       // age of the minimum that asks for ProbeRTT
 	drainDeepAge  = 5 * time.Second        // age that asks for a deeper drain in Cruise
 	probeRTTFor   = 50 * time.Millisecond  // at least, once the pipe is drained
@@ -246,7 +247,9 @@ func (c *Controller) checkFull(loss float64, d Delivery) {
 		// queues, as it does under bursts.
 		c.fullRounds++
 	}
-	if c.fullRounds >= fullPipeWait || c.roundMinRTT > queued || loss > lossBound {
+	// Loss in a round that still grew is that of a burst, not of a full pipe.
+	lossy := loss > lossBound && c.roundLost >= fullPipeLost && c.fullRounds > 0
+	if c.fullRounds >= fullPipeWait || c.roundMinRTT > queued || lossy {
 		c.mode = drain
 	}
 }
