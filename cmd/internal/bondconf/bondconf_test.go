@@ -1,7 +1,6 @@
 package bondconf
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -220,7 +219,7 @@ func FuzzParse(f *testing.F) {
 		seen := map[string]bool{}
 		for _, p := range cfg.Paths {
 			if p.Device == "" || p.Name == "" || seen[p.Name] || !(p.Weight > 0) || p.MaxRate < 0 || p.Relay.IsValid() == p.RelayKey.IsZero() {
-				t.Fatal(fmt.Sprintf("accepted %+v", p))
+				t.Fatalf("accepted %+v", p)
 			}
 			seen[p.Name] = true
 		}

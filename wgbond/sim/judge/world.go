@@ -52,10 +52,9 @@ type End struct {
 	tunnel  *tunnel.Peer
 	apps    []app
 
-	batch   [][]byte // what the apps send at one time
-	scratch []byte
-	lent    [][]byte
-	got     [][]byte
+	batch [][]byte // what the apps send at one time
+	lent  [][]byte
+	got   [][]byte
 }
 
 // app is something that uses the tunnel: TCP, ping.

@@ -48,16 +48,16 @@ func orUnknown(s string) string {
 }
 
 // columns explains those of Table and Zoom.
-const columns = `sent, deliv, got, rate: Mbit/s sent, reported delivered, received, and the estimate that paces; again: %% of sent sent before;
+const columns = `sent, deliv, got, rate: Mbit/s sent, reported delivered, received, and the estimate that paces; again: % of sent sent before;
 srtt/min, queue: ms, the last what one-way delay is above its minimum; flight/win, wait: kB under way, allowed, waiting for the pacer;
-lost: packets; share: %% of all sent; slack, full: %% of the time that the path lacked packets, or filled its window
+lost: packets; share: % of all sent; slack, full: % of the time that the path lacked packets, or filled its window
 `
 
 // Table writes a row for every second and path, and one for all paths; path −1:
 // all of them.
 func (r *Run) Table(w io.Writer, path int) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, columns)
+	fmt.Fprint(b, columns)
 	fmt.Fprintf(b, "\n%8s %-10s %7s %7s %7s %7s %5s %9s %6s %10s %6s %5s %5s %5s %5s  %s\n",
 		"second", "path", "sent", "deliv", "got", "rate", "again", "srtt/min", "queue", "flight/win", "wait", "lost", "share", "slack", "full", "mode")
 	per := int(time.Second / tickLength)
