@@ -54,12 +54,15 @@ func (m *modelReceiver) keyPair(index, ordinal uint32, first uint64) {
 	switch {
 	case p == nil:
 		m.begin(index, ordinal, first)
-	case p.ordinal == 0:
-		p.ordinal = ordinal
-		p.floor = min(p.floor, first)
 	case p.high > first+4*8192:
 		m.pairs = slices.DeleteFunc(m.pairs, func(o *modelPair) bool { return o == p })
-		m.begin(index, p.ordinal, first)
+		if p.ordinal > 0 {
+			ordinal = p.ordinal
+		}
+		m.begin(index, ordinal, first)
+	case p.ordinal == 0:
+		p.ordinal = ordinal
+		p.floor = min(p.floor, max(first, p.high-min(p.high, 8192)))
 	default:
 		p.floor = max(p.floor, min(first, p.high))
 	}

@@ -74,14 +74,16 @@ type received struct {
 // will not come; a higher first than before says so of more.
 func (r *Receiver) KeyPair(index, ordinal uint32, first uint64) {
 	if p := r.pair(index); p != nil {
-		switch {
-		case p.ordinal > 0 && p.high > first && p.high-first > 4*historyBits:
-			r.recover(p, first)
-		case p.ordinal > 0:
-			p.floor(first)
-		}
-		if p.ordinal == 0 {
+		announced := p.ordinal > 0
+		if !announced {
 			p.ordinal = ordinal
+		}
+		switch {
+		case p.high > first && p.high-first > 4*historyBits:
+			r.recover(p, first)
+		case announced:
+			p.floor(first)
+		default:
 			p.low = min(p.low, max(first, p.high-min(p.high, historyBits)))
 			p.advance()
 		}
@@ -101,15 +103,15 @@ func (r *Receiver) Void(index uint32, from, to uint64) {
 	if p == nil || to > p.high+historyBits/2 {
 		return
 	}
-	for c := max(from, p.low); c < to && c-p.low <= historyMask; c++ {
+	for c := max(from, p.low); c < to && c <= p.low+historyMask; c++ {
 		p.add(c)
 	}
 }
 
 // recover begins a key pair anew at first. The sender holds packets from first
 // on and at most a History's capacity of them, so counters that are windows
-// ahead of it were forged, two near each other, and all real ones have fallen
-// below the window since.
+// ahead of it were forged (two near each other, or one before the
+// announcement), and all real ones have fallen below the window since.
 func (r *Receiver) recover(p *received, first uint64) {
 	*p = received{used: true, index: p.index, ordinal: p.ordinal}
 	p.begin(first)

@@ -80,6 +80,12 @@ func TestReceiverKeyPairs(t *testing.T) {
 			come(r, 7, 4, 5)
 			r.Void(7, 2, 4)
 		}, "7 [0,5): 0-4\n", false},
+		{"void on both sides of what came", func(r *Receiver) {
+			r.KeyPair(7, 1, 0)
+			come(r, 7, 0, 2)
+			come(r, 7, 4, 5)
+			r.Void(7, 1, 9)
+		}, "7 [0,9): 0-8\n", false},
 		{"void at the end", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 0, 2); r.Void(7, 2, 4) }, "7 [0,4): 0-3\n", false},
 		{"void ahead of the data before it", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 0, 2); r.Void(7, 3, 4) },
 			"7 [0,4): 0-1 3-3\n", true},
@@ -164,6 +170,11 @@ func TestReceiverKeyPairs(t *testing.T) {
 		}, "7 [11810,20002): 20001-20001\n", true},
 		{"just near enough", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 4095, 4096) }, "7 [0,4096): 4095-4095\n", true},
 		{"just too far", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 4096, 4097) }, "", false},
+		{"forged before the announcement", func(r *Receiver) {
+			come(r, 7, 1e9, 1e9+1)
+			r.KeyPair(7, 1, 0)
+			come(r, 7, 0, 2)
+		}, "7 [0,2): 0-1\n", false},
 		{"a counter that WireGuard never sends", func(r *Receiver) {
 			r.KeyPair(7, 1, 0)
 			come(r, 7, 0, 2)

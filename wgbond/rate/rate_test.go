@@ -336,7 +336,7 @@ func TestAppLimitedFromTheStart(t *testing.T) {
 }
 
 // TestRateChanges: the controller follows a link that changes its rate, up by a
-// quarter every eight rounds. Down it takes the filter's ten rounds, each as
+// quarter every eight rounds. Down it takes the filter's rounds, each as
 // long as the queue that the old window makes of the new rate.
 func TestRateChanges(t *testing.T) {
 	for _, tc := range []struct {
