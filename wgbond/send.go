@@ -393,7 +393,12 @@ func (s *Session) makePlan() {
 // adaptQueue sets the send queue's CoDel by how much the paths vary.
 func (s *Session) adaptQueue() {
 	var sum, rates float64
+	var longest time.Duration
 	s.eachLink(s.workingLinks(), func(l *link) {
+		if s.plan.Classes[schedulers.Bulk].Paths[l.id].Use {
+			rtt, _ := l.path.RTT()
+			longest = max(longest, rtt)
+		}
 		r := l.rate.Rate()
 		sum += r * l.rate.Varying()
 		rates += r
@@ -404,6 +409,10 @@ func (s *Session) adaptQueue() {
 	v := sum / rates
 	s.codel.Target = codelSteady + time.Duration(v*float64(codelVarying-codelSteady))
 	s.codel.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
+	// A flow needs a round trip to react (RFC 8289, 4.4), and a standing queue
+	// in proportion to be judged by.
+	s.codel.Interval = max(s.codel.Interval, longest+longest/4)
+	s.codel.Target = max(s.codel.Target, s.codel.Interval/10)
 }
 
 func (s *Session) snapshot() {
