@@ -14,7 +14,8 @@ import (
 // tracer tells a trace.Recorder what the session does. Where something is
 // decided, the session calls the method of that name; what can be seen from
 // outside (states, counts, gaps) is found by watch, which compares it with what
-// it was. The nil tracer does nothing, at the cost of a call.
+// it was. The nil tracer does nothing. The methods called for every packet are
+// split in two, so that the check for nil is inlined and costs no call.
 type tracer struct {
 	s   *Session
 	rec *trace.Recorder
@@ -123,9 +124,12 @@ func whole(f float64) int64 {
 
 // watch finds what has changed since it last looked.
 func (t *tracer) watch() {
-	if t == nil {
-		return
+	if t != nil {
+		t.look()
 	}
+}
+
+func (t *tracer) look() {
 	for id := range t.paths {
 		t.watchPath(schedulers.PathID(id))
 	}
@@ -290,9 +294,12 @@ func classPlan(to *trace.ClassPlan, p *schedulers.PathPlan) *trace.ClassPlan {
 
 // bound: p was given to l.
 func (t *tracer) bound(l *link, p *packet, why string) {
-	if t == nil {
-		return
+	if t != nil {
+		t.recordBound(l, p, why)
 	}
+}
+
+func (t *tracer) recordBound(l *link, p *packet, why string) {
 	if why == "plan" && p.Transmissions > 0 {
 		why = "repair" // was put back into the send queue
 	}
@@ -305,9 +312,12 @@ func (t *tracer) bound(l *link, p *packet, why string) {
 
 // sent: p leaves by l.
 func (t *tracer) sent(l *link, p *packet) {
-	if t == nil {
-		return
+	if t != nil {
+		t.recordSent(l, p)
 	}
+}
+
+func (t *tracer) recordSent(l *link, p *packet) {
 	t.ev.sent = trace.Sent{
 		Path: l.id, Packet: t.packet(p.Index, p.Counter), Size: p.Size, Tx: p.Transmissions,
 		Waited: trace.Span(t.s.now - p.Queued), InFlight: t.s.hist.InFlight(l.id), Window: l.rate.Window(),
@@ -318,9 +328,12 @@ func (t *tracer) sent(l *link, p *packet) {
 
 // slack: l could send more.
 func (t *tracer) slack(l *link) {
-	if t == nil {
-		return
+	if t != nil {
+		t.recordSlack(l)
 	}
+}
+
+func (t *tracer) recordSlack(l *link) {
 	t.ev.slack = trace.Slack{Path: l.id, InFlight: t.s.hist.InFlight(l.id), Window: l.rate.Window()}
 	t.record(&t.ev.slack)
 }
@@ -347,9 +360,12 @@ func (t *tracer) acked(w *news, lost int) {
 // lost: these packets were taken for lost. It is called before anything is
 // done about them.
 func (t *tracer) lost(lost []feedback.Handle, why string) {
-	if t == nil {
-		return
+	if t != nil {
+		t.recordLost(lost, why)
 	}
+}
+
+func (t *tracer) recordLost(lost []feedback.Handle, why string) {
 	for _, h := range lost {
 		if p := t.s.hist.Get(h); p != nil {
 			t.ev.lost = trace.Lost{
@@ -399,9 +415,12 @@ func (t *tracer) gaveUp(p *packet, why dropReason) {
 
 // got: a data message came by l.
 func (t *tracer) got(l *link, index uint32, counter uint64, size int) {
-	if t == nil {
-		return
+	if t != nil {
+		t.recordGot(l, index, counter, size)
 	}
+}
+
+func (t *tracer) recordGot(l *link, index uint32, counter uint64, size int) {
 	t.ev.got = trace.Got{Path: l.id, Packet: trace.Packet{Pair: t.pairOf(index), Counter: counter}, Size: size}
 	t.record(&t.ev.got)
 }

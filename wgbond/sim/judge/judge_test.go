@@ -106,6 +106,7 @@ func TestErrorsNameThePath(t *testing.T) {
 // best path, ping, the longest gap in delivery.
 //
 //	make bench-sim
+//	go test ./wgbond/sim/judge -run - -bench Sim/outage/cubic -record /tmp && bondlab replay /tmp/outage-cubic-server.jsonl
 func BenchmarkSim(b *testing.B) {
 	controls := []struct {
 		name string
@@ -116,7 +117,7 @@ func BenchmarkSim(b *testing.B) {
 	} {
 		for _, c := range controls {
 			b.Run(s.Name+"/"+c.name, func(b *testing.B) {
-				s := bonded(s)
+				s := recorded(b, bonded(s), c.name)
 				s.TCP = c.make
 				for b.Loop() { // once: it is the same every time
 					v, err := Judge(s, Lossless)

@@ -2,7 +2,10 @@ package judge
 
 import (
 	"bytes"
+	"flag"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -77,4 +80,23 @@ func TestRecord(t *testing.T) {
 				end.role, got, repairs, disorder, lost, end.st)
 		}
 	}
+}
+
+var recordTo = flag.String("record", "", "directory for the traces of BenchmarkSim, for bondlab replay")
+
+// recorded is s with its traces going to files of the directory that -record
+// names, called by the scenario, name and the end.
+func recorded(b *testing.B, s Scenario, name string) Scenario {
+	if *recordTo == "" {
+		return s
+	}
+	s.Record = func(r wgbond.Role) io.Writer {
+		f, err := os.Create(filepath.Join(*recordTo, s.Name+"-"+name+[]string{"-client", "-server"}[r]+".jsonl"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { f.Close() })
+		return f
+	}
+	return s
 }
