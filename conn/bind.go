@@ -43,6 +43,9 @@ type Config struct {
 	Trace func(session string) io.Writer
 	// Listen opens sockets; nil: real ones.
 	Listen mux.ListenFunc
+	// Devices names those with a default route where Paths is empty; nil:
+	// netwatch.Devices.
+	Devices func(exclude ...string) ([]string, error)
 }
 
 // Peer is what a Bind must know of a WireGuard peer to bond with it.
@@ -63,6 +66,7 @@ type Bind struct {
 	server  atomic.Pointer[mux.Server] // nil until there is a private key
 	queue   atomic.Pointer[queue]      // nil while closed
 
+	copies    copies
 	plainMu   sync.RWMutex // guards plainEps; a leaf
 	plainEps  map[wgbond.Remote]*Endpoint
 	allowedMu sync.RWMutex
@@ -94,6 +98,9 @@ var _ wgconn.Bind = (*Bind)(nil)
 func NewBind(cfg Config) (*Bind, error) {
 	if cfg.Scheduler == nil {
 		return nil, errors.New("bind: Config.Scheduler is missing: it makes the scheduler of each session")
+	}
+	if cfg.Devices == nil {
+		cfg.Devices = netwatch.Devices
 	}
 	if err := checkPaths(cfg.Paths); err != nil {
 		return nil, err
@@ -304,6 +311,7 @@ type sink struct {
 func (k *sink) Deliver(pkts [][]byte) { k.b.push(k.ep, pkts) }
 
 func (b *Bind) push(ep *Endpoint, pkts [][]byte) {
+	pkts = b.copies.filter(b.shell, pkts)
 	if q := b.queue.Load(); q != nil {
 		q.push(ep, pkts)
 		return
@@ -538,7 +546,7 @@ func (b *Bind) watchDevices(quit chan struct{}) {
 // cannot be told, there is one path, as the routes say.
 func (b *Bind) rescanLocked() {
 	paths := []mux.PathSpec{{Name: "default"}}
-	devices, err := netwatch.Devices(b.cfg.Exclude...)
+	devices, err := b.cfg.Devices(b.cfg.Exclude...)
 	switch {
 	case err != nil:
 		b.shell.Log.Warn("which devices have a default route cannot be told; using one path, unbound", "err", err)

@@ -8,6 +8,7 @@ import (
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
+	"github.com/wg-bond/wg-bond/conn/internal/wgtest"
 	"github.com/wg-bond/wg-bond/conn/mux"
 )
 
@@ -97,7 +98,7 @@ func TestQueueClosed(t *testing.T) {
 }
 
 func TestQueueAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if wgtest.Slowness > 1 {
 		t.Skip("the race detector makes sync.Pool forget at random")
 	}
 	shell := mux.NewShell(nil, nil)

@@ -46,6 +46,9 @@ const (
 	DropSendFailed
 	// DropFlowLimit: of a plain client beyond the number that is served.
 	DropFlowLimit
+	// DropHandshakeCopy: a WireGuard handshake message that came by another
+	// path already.
+	DropHandshakeCopy
 	// DropNotUpstream: came to an upstream socket from elsewhere.
 	DropNotUpstream
 	numReasons
@@ -70,6 +73,7 @@ var reasonNames = [numReasons]string{
 	DropNoBuffer:         "no-buffer",
 	DropSendFailed:       "send-failed",
 	DropFlowLimit:        "flow-limit",
+	DropHandshakeCopy:    "handshake-copy",
 	DropNotUpstream:      "not-upstream",
 }
 

@@ -126,7 +126,7 @@ func TestBond(t *testing.T) {
 		t.Errorf("the client shows its peer at %v, want %v", got, w.cfg.Listen)
 	}
 	for _, p := range st.Clients[0].Session.Paths {
-		if p.TxPackets < 100 {
+		if p.TxPackets < 100/wgtest.Slowness {
 			t.Errorf("path %d carried %d packets down; both paths should carry their part", p.ID, p.TxPackets)
 		}
 	}
@@ -171,7 +171,7 @@ func TestShimRestart(t *testing.T) {
 			go func() { done <- wgtest.TryTrickle(w.client, w.server, true, 16<<20, 2*wgtest.Patience) }()
 			received := func() uint64 { return w.bind.Status().Peers[0].Session.Got }
 			start := received()
-			wgtest.Eventually(t, "the download is under way", func() bool { return received() > start+2000 })
+			wgtest.Eventually(t, "the download is under way", func() bool { return received() > start+2000/wgtest.Slowness })
 			public.Socket(t, "").Darken(killed)
 			if err := w.shim.Close(); err != nil {
 				t.Fatal(err)
@@ -200,7 +200,7 @@ func TestAllPathsButOneGoDark(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- wgtest.TryTrickle(w.client, w.server, true, 16<<20, 2*wgtest.Patience) }()
 	received := func() uint64 { return w.bind.Status().Peers[0].Session.Got }
-	wgtest.Eventually(t, "the download is under way", func() bool { return received() > 2000 })
+	wgtest.Eventually(t, "the download is under way", func() bool { return received() > 2000/wgtest.Slowness })
 	w.net.Socket(t, "a").Darken(true)
 	w.net.Socket(t, "c").Darken(true)
 	if err := <-done; err != nil {

@@ -30,7 +30,7 @@ import (
 )
 
 // Patience is how long a test waits for what must happen.
-const Patience = 30 * time.Second
+const Patience = 30 * time.Second * Slowness
 
 // Key makes a private key.
 func Key(t testing.TB) control.Key {
@@ -144,6 +144,7 @@ func TryTrickle(dial, accept *Host, fromAccept bool, n int, patience time.Durati
 }
 
 func transfer(dial, accept *Host, fromAccept bool, n, chunk int, patience time.Duration) error {
+	n /= Slowness
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	lis, err := accept.Net.Listen(netip.AddrPortFrom(accept.Addr, 0))
@@ -288,6 +289,7 @@ func CheckIdentical(t testing.TB, sender, receiver *Tap, least int) {
 			strange++
 		}
 	}
+	least /= Slowness
 	if strange > 0 || len(got) < least {
 		t.Errorf("of %d different datagrams received, %d were never sent; at least %d identical ones were expected",
 			len(got), strange, least)
