@@ -53,7 +53,7 @@ bench: ## Go benchmarks: BENCH=regexp picks some
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 bench-sim: ## the engine's scenarios in virtual time, as a table
-	$(GO) test -run '^$$' -bench 'Sim' -benchtime 1x ./wgbond/...
+	$(GO) test -run '^$$' -bench Sim -benchtime 1x ./wgbond/sim/judge
 
 lab: build ## measure in network namespaces (root): SCENARIO=seed RUNS=5
 	$(BIN)/bondlab run $(SCENARIO) --runs $(RUNS)
