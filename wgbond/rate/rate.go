@@ -56,6 +56,9 @@ const (
 	packetSize   = 1500 // bytes; the unit of the two above
 	burstTime    = time.Millisecond
 	burstMin     = 2 * packetSize // a pacing burst is never smaller
+	// A timer that goes off late, on a busy machine by milliseconds, must not
+	// cost rate: as much is caught up with at once.
+	catchUp = 10 * time.Millisecond
 )
 
 // cycle holds the pacing gains of Cruise, each for one min RTT.
@@ -132,6 +135,7 @@ type Controller struct {
 
 	tokens   float64 // pacer, bytes; may be negative
 	tokensAt time.Duration
+	waited   bool // a packet waits for tokens: what comes late is not lost
 }
 
 // New makes a controller for a path of which nothing is known.
@@ -425,10 +429,14 @@ func (c *Controller) PacingRate() float64 {
 func (c *Controller) refill(now time.Duration) {
 	r := c.PacingRate()
 	burst := max(burstMin, r*burstTime.Seconds())
+	if c.waited {
+		burst = max(burst, r*catchUp.Seconds())
+	}
 	if r == 0 {
 		c.tokens = burst
 	} else {
-		c.tokens = min(burst, c.tokens+r*(now-c.tokensAt).Seconds())
+		// What was caught up stays until it is spent.
+		c.tokens = max(c.tokens, min(burst, c.tokens+r*(now-c.tokensAt).Seconds()))
 	}
 	c.tokensAt = now
 }
@@ -440,7 +448,8 @@ func (c *Controller) MaySend(now time.Duration, inFlight int) bool {
 		return false
 	}
 	c.refill(now)
-	return c.tokens > 0
+	c.waited = c.tokens <= 0
+	return !c.waited
 }
 
 // NextSend is when the pacer will let the next packet go, not before now. It

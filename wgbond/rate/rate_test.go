@@ -729,3 +729,44 @@ func TestStartupBurst(t *testing.T) {
 	p.run(time.Second)
 	p.within("rate after nine round trips, Mbit/s", p.c.Rate()/mbit, 4.9, 5.1)
 }
+
+// TestLateTimer: a pacer asked late gives what it would have given meanwhile,
+// if a packet waited, up to catchUp; and nothing extra if none did.
+func TestLateTimer(t *testing.T) {
+	const rate = 2.5e6 // bytes/s
+	ready := func() *Controller {
+		c := New(0, Params{MaxRate: rate})
+		c.minRTT = 10 * time.Millisecond
+		return c
+	}
+	// send sends what the pacer lets go at now.
+	send := func(c *Controller, now time.Duration) (n int) {
+		for c.MaySend(now, 0) {
+			c.Sent(now, 1500, 1500, 0)
+			n += 1500
+		}
+		return n
+	}
+	for _, tc := range []struct {
+		late time.Duration
+		want float64 // bytes
+	}{
+		{time.Millisecond, rate * 0.001},
+		{5 * time.Millisecond, rate * 0.005},
+		{catchUp, rate * catchUp.Seconds()},
+		{50 * time.Millisecond, rate * catchUp.Seconds()},
+	} {
+		c := ready()
+		send(c, 0)
+		got := float64(send(c, tc.late))
+		if math.Abs(got-tc.want) > 1500 {
+			t.Errorf("%v late: %v bytes at once, want %v", tc.late, got, tc.want)
+		}
+		// Nothing waits: after a pause there is one plain burst.
+		c = ready()
+		c.Sent(0, 1500, 1500, 0)
+		if got := send(c, 50*time.Millisecond); got > burstMin+1500 {
+			t.Errorf("after a pause: %d bytes at once, want %d", got, burstMin)
+		}
+	}
+}
