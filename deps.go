@@ -6,6 +6,8 @@ import (
 	_ "github.com/alecthomas/kong"
 	_ "github.com/flynn/noise"
 	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/hashicorp/go-hclog"
+	_ "github.com/hashicorp/go-plugin"
 	_ "github.com/pelletier/go-toml/v2"
 	_ "github.com/vishvananda/netlink"
 	_ "github.com/vishvananda/netns"
@@ -21,5 +23,7 @@ import (
 	_ "gonum.org/v1/plot"
 	_ "gonum.org/v1/plot/plotter"
 	_ "gonum.org/v1/plot/vg/vgimg"
+	_ "google.golang.org/grpc"
+	_ "google.golang.org/protobuf/proto"
 	_ "gvisor.dev/gvisor/pkg/tcpip"
 )
