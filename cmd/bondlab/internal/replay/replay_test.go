@@ -325,7 +325,7 @@ func TestGatherErrors(t *testing.T) {
 		{[]trace.Entry{at(5, got(0, 1)), at(4, got(0, 2))}, Options{}, "line 3: time goes back from 5ms to 4ms"},
 		{[]trace.Entry{at(5, got(0, 1))}, Options{From: time.Second}, "the trace ends at 5ms, before --from 1s"},
 		{[]trace.Entry{at(5, got(0, 1)), at(1e9, got(0, 2))}, Options{},
-			"line 3 is 277h46m40s after the start: 2h0m0s are shown at a time; choose with --from and --to"},
+			"line 3 is 277h46m40s after the start: 30m0s are shown at a time; choose with --from and --to"},
 	} {
 		_, err := Gather(trace.Header{}, list(test.entries...), test.opt)
 		if err == nil || err.Error() != test.want {

@@ -22,8 +22,8 @@ import (
 const (
 	// tickLength is the resolution of a Run.
 	tickLength = 20 * time.Millisecond
-	// maxSpan bounds a Run's memory: about 1 kB a tick with two paths.
-	maxSpan = 2 * time.Hour
+	// maxSpan bounds a Run's memory: 3 kB a tick, so about 300 MB.
+	maxSpan = 30 * time.Minute
 )
 
 // Run is (a part of) a trace.
