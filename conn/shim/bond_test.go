@@ -60,8 +60,8 @@ func newWorld(t *testing.T, paths int, change ...func(*shim.Config)) *world {
 		f(&w.cfg)
 	}
 	w.startShim(t)
-	w.client.AddPeer(t, w.server, local(w.shim.Port()).String())
-	if err := w.bind.SetPeers(w.client.Key, []conn.Peer{{PublicKey: w.server.Key.Public(), Endpoint: local(w.shim.Port())}}); err != nil {
+	w.client.AddPeer(t, w.server, w.cfg.Listen.String())
+	if err := w.bind.SetPeers(w.client.Key, []conn.Peer{{PublicKey: w.server.Key.Public(), Endpoint: w.cfg.Listen}}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -93,7 +93,7 @@ func (w *world) startShim(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = m.Close() })
 	w.shim = m
-	w.cfg.Listen = local(m.Port()) // the same port after a restart
+	w.cfg.Listen = netip.AddrPortFrom(w.cfg.Listen.Addr(), m.Port()) // the same after a restart
 }
 
 // bonded waits until both ends have n working paths.
@@ -360,6 +360,23 @@ func TestConfigErrors(t *testing.T) {
 		if m, err := shim.New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
 			_ = m.Close()
+		}
+	}
+}
+
+// TestIPv6Paths: the client reaches the shim by IPv6, the shim WireGuard by
+// IPv4.
+func TestIPv6Paths(t *testing.T) {
+	w := newWorld(t, 2, func(c *shim.Config) {
+		c.Listen = netip.AddrPortFrom(netip.IPv6Loopback(), 0)
+	})
+	w.client.Up(t)
+	w.bonded(t, 2)
+	wgtest.Transfer(t, w.client, w.server, true, 1<<20)
+	wgtest.Transfer(t, w.client, w.server, false, 1<<20)
+	for _, p := range w.shim.Status().Clients[0].Session.Paths {
+		if p.Remote.Peer.Addr() != netip.IPv6Loopback() {
+			t.Errorf("path %d leads to %v, want [::1]", p.ID, p.Remote.Peer)
 		}
 	}
 }
