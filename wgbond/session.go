@@ -254,6 +254,7 @@ func (s *Session) Next() time.Duration {
 			next = min(next, l.rate.NextSend(s.now))
 		}
 	}
+	s.trace.awaits(next)
 	return next
 }
 

@@ -20,6 +20,7 @@ type tracer struct {
 	s   *Session
 	rec *trace.Recorder
 
+	due     time.Duration // when Next said
 	paths   [schedulers.MaxPaths]tracedPath
 	bond    string
 	drops   [numDropReasons]uint64
@@ -34,6 +35,7 @@ type tracer struct {
 
 	// The events, so that none is made on the heap.
 	ev struct {
+		late     trace.Late
 		path     trace.Path
 		state    trace.State
 		mode     trace.Mode
@@ -82,7 +84,7 @@ func newTracer(s *Session, rec *trace.Recorder) *tracer {
 		role = "server"
 	}
 	rec.SetRole(role)
-	return &tracer{s: s, rec: rec, bond: "plain"}
+	return &tracer{s: s, rec: rec, bond: "plain", due: Never}
 }
 
 // FlushTrace writes what the trace has gathered; for the end of a session.
@@ -92,8 +94,25 @@ func (s *Session) FlushTrace() {
 	}
 }
 
+// lateAfter is how late the session must be called for that to be an event.
+const lateAfter = 20 * time.Millisecond
+
 // record writes an event that happens now.
-func (t *tracer) record(e trace.Event) { t.rec.Record(t.s.now, e) }
+func (t *tracer) record(e trace.Event) {
+	if by := t.s.now - t.due; by > lateAfter {
+		t.due = Never
+		t.ev.late = trace.Late{By: trace.Span(by)}
+		t.rec.Record(t.s.now, &t.ev.late)
+	}
+	t.rec.Record(t.s.now, e)
+}
+
+// awaits: the session wants to be called at next.
+func (t *tracer) awaits(next time.Duration) {
+	if t != nil {
+		t.due = max(next, t.s.now)
+	}
+}
 
 // packet names a packet of ours.
 func (t *tracer) packet(index uint32, counter uint64) trace.Packet {

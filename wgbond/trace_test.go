@@ -1,8 +1,11 @@
 package wgbond
 
 import (
+	"bytes"
 	"testing"
+	"time"
 
+	"github.com/wg-bond/wg-bond/wgbond/trace"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -16,6 +19,7 @@ func TestTraceOff(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		off.watch()
 		off.planned()
+		off.awaits(0)
 		off.bound(nil, nil, "plan")
 		off.sent(nil, nil)
 		off.slack(nil)
@@ -62,5 +66,44 @@ func TestTraceFrames(t *testing.T) {
 	scratch := got[:0]
 	if n := testing.AllocsPerRun(100, func() { scratch = tr.frames(scratch[:0], message, true) }); n != 0 {
 		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+// TestTraceLate: a session that is called later than it asked for says so, once.
+func TestTraceLate(t *testing.T) {
+	var out bytes.Buffer
+	rec := trace.NewRecorder(&out, trace.Header{})
+	s := &Session{now: time.Second}
+	tr := &tracer{s: s, rec: rec, due: Never}
+	call := func(at time.Duration) {
+		s.now = at
+		tr.record(&trace.Slack{})
+	}
+	call(2 * time.Second)
+	tr.awaits(0) // at once
+	call(2*time.Second + lateAfter)
+	tr.awaits(3 * time.Second)
+	call(2500 * time.Millisecond)
+	tr.awaits(3 * time.Second)
+	call(3300 * time.Millisecond)
+	call(3300 * time.Millisecond)
+	tr.awaits(Never)
+	call(time.Hour)
+	rec.Flush()
+	_, entries, err := trace.Read(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var late []trace.Micros
+	for e, err := range entries {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := e.Event.(*trace.Late); ok {
+			late = append(late, e.By)
+		}
+	}
+	if len(late) != 1 || late[0] != 300_000 {
+		t.Errorf("late by %v, want once by 300 ms", late)
 	}
 }

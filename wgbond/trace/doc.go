@@ -36,6 +36,7 @@
 //	released      Released     what had waited went on
 //	disorder      Disorder     something went on out of order
 //	drop          Drop         something was dropped, by reason
+//	late          Late         the session was called late: the machine was busy
 //	untraced      Untraced     events that are missing here
 //
 // A field whose value is 0, false or empty is left out, but "path" and "c". A

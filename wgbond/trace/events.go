@@ -46,6 +46,7 @@ var events = map[string]func() Event{
 	"released":     func() Event { return new(Released) },
 	"disorder":     func() Event { return new(Disorder) },
 	"drop":         func() Event { return new(Drop) },
+	"late":         func() Event { return new(Late) },
 	"untraced":     func() Event { return new(Untraced) },
 }
 
@@ -493,6 +494,17 @@ type Drop struct {
 // Name is "drop".
 func (*Drop) Name() string             { return "drop" }
 func (e *Drop) append(o object) object { return o.string("why", e.Why).uint("n", e.N) }
+
+// Late says that the session was called later than it had asked for: the
+// machine, or the shell, was busy. What the session concludes from the silence
+// meanwhile may be wrong.
+type Late struct {
+	By Micros `json:"by_us"`
+}
+
+// Name is "late".
+func (*Late) Name() string             { return "late" }
+func (e *Late) append(o object) object { return o.int("by_us", int64(e.By)) }
 
 // Untraced says that so many events before this line are missing: whatever
 // writes the trace was busy.

@@ -69,6 +69,7 @@ var golden = []struct {
 	{time.Second, &Released{Packets: 12, Waited: 22000, Held: 1}, `{"t":1000000,"ev":"released","packets":12,"waited_us":22000,"held":1}`},
 	{time.Second, &Disorder{Why: "late", Packets: 1}, `{"t":1000000,"ev":"disorder","why":"late","packets":1}`},
 	{time.Second, &Drop{Why: "queue-full", N: 2}, `{"t":1000000,"ev":"drop","why":"queue-full","n":2}`},
+	{time.Second, &Late{By: 338000}, `{"t":1000000,"ev":"late","by_us":338000}`},
 	{time.Second, &Untraced{Events: 400}, `{"t":1000000,"ev":"untraced","events":400}`},
 }
 

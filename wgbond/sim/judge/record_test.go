@@ -70,6 +70,8 @@ func TestRecord(t *testing.T) {
 				repaired++
 			case *trace.Lost:
 				lost[e.Path]++
+			case *trace.Late:
+				t.Errorf("%s: called %v late, in virtual time", end.role, e.By.Duration())
 			case *trace.Unknown:
 				t.Errorf("an event without a struct: %s", e.Line)
 			}

@@ -141,6 +141,8 @@ func (n *notables) note(e trace.Entry) {
 		if !isVoid(e.Why) {
 			n.drops.of(e.Why).add(t, int(min(e.N, 1<<30)), 0, 0)
 		}
+	case *trace.Late:
+		n.say(t-e.By.Duration(), -1, "the engine was called %s late: this machine was busy", span(e.By))
 	case *trace.Untraced:
 		n.say(t, -1, "%d events are missing here: whoever wrote the trace was busy", e.Events)
 	case *trace.ControlSent:
