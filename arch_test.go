@@ -259,6 +259,24 @@ func TestPackageDocs(t *testing.T) {
 	}
 }
 
+// TestMap wants every package of the first two levels on ARCHITECTURE.md's
+// map, where newcomers look for it. The built-in schedulers are there together.
+func TestMap(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sources(t) {
+		parent, name := path.Split(s.dir)
+		if strings.Count(s.dir, "/") > 1 || name == "internal" || parent == "schedulers/" {
+			continue
+		}
+		if !regexp.MustCompile(`(?m)^ {4,6}` + regexp.QuoteMeta(name) + `/ `).Match(text) {
+			t.Errorf("%s is not on the map in ARCHITECTURE.md: add a line that says what it is for", s.dir)
+		}
+	}
+}
+
 // TestReferences wants every document that code or text points at to exist.
 func TestReferences(t *testing.T) {
 	// docs/… anywhere, and the targets of relative Markdown links.
