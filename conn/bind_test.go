@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
@@ -248,5 +249,86 @@ func TestGarbage(t *testing.T) {
 			}
 		}
 		return total == uint64(len(garbage)-delivered+1)
+	})
+}
+
+// TestPathsFollowDevices: where the user names no path, every device with a
+// default route is one, as they come and go.
+func TestPathsFollowDevices(t *testing.T) {
+	var mu sync.Mutex
+	devices := []string{"a"}
+	set := func(names ...string) {
+		mu.Lock()
+		defer mu.Unlock()
+		devices = names
+	}
+	var excluded []string
+	b, err := NewBind(Config{
+		Scheduler: newEven,
+		Exclude:   []string{"wg0"},
+		Listen:    wgtest.NewNet().Listen,
+		Devices: func(exclude ...string) ([]string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			excluded = exclude
+			return slices.Clone(devices), nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := netip.MustParseAddrPort("127.0.0.1:9")
+	if err := b.SetPeers(wgtest.Key(t), []Peer{{PublicKey: wgtest.Key(t).Public(), Endpoint: to}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.Open(0); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	open := func(names ...string) func() bool {
+		return func() bool {
+			var got []string
+			for _, l := range b.Status().Peers[0].Links {
+				if l.State == mux.LinkOpen {
+					got = append(got, l.Device)
+				}
+			}
+			return slices.Equal(got, names)
+		}
+	}
+	wgtest.Eventually(t, "device a is the path", open("a"))
+	set("a", "b")
+	wgtest.Eventually(t, "device b is one too", open("a", "b"))
+	set()
+	set("b")
+	wgtest.Eventually(t, "device a is none any more", open("b"))
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(excluded, []string{"wg0"}) {
+		t.Errorf("excluded were %q, want wg0", excluded)
+	}
+}
+
+// TestDevicesUnknown: where the devices cannot be told, one path goes as the
+// routes say.
+func TestDevicesUnknown(t *testing.T) {
+	b, err := NewBind(Config{
+		Scheduler: newEven,
+		Devices:   func(...string) ([]string, error) { return nil, errors.ErrUnsupported },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := netip.MustParseAddrPort("127.0.0.1:9")
+	if err := b.SetPeers(wgtest.Key(t), []Peer{{PublicKey: wgtest.Key(t).Public(), Endpoint: to}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.Open(0); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	wgtest.Eventually(t, "the one path is open", func() bool {
+		l := b.Status().Peers[0].Links
+		return len(l) == 1 && l[0].Device == "" && l[0].State == mux.LinkOpen
 	})
 }

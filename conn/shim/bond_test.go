@@ -15,6 +15,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn/shim"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -45,9 +46,16 @@ type world struct {
 func newWorld(t *testing.T, paths int, change ...func(*shim.Config)) *world {
 	t.Helper()
 	w := &world{net: wgtest.NewNet()}
-	w.server = wgtest.NewHost(t, wgconn.NewStdNetBind(), wgtest.Key(t), "10.7.0.1")
 	w.bind = newBind(t, w.net, paths)
-	w.client = wgtest.NewHost(t, w.bind, wgtest.Key(t), "10.7.0.2")
+	w.build(t, wgtest.Key(t), change...)
+	return w
+}
+
+// build makes all but the client's Bind.
+func (w *world) build(t *testing.T, clientKey control.Key, change ...func(*shim.Config)) {
+	t.Helper()
+	w.server = wgtest.NewHost(t, wgconn.NewStdNetBind(), wgtest.Key(t), "10.7.0.1")
+	w.client = wgtest.NewHost(t, w.bind, clientKey, "10.7.0.2")
 	w.server.AddPeer(t, w.client, "")
 	w.cfg = shim.Config{
 		Listen:    netip.MustParseAddrPort("127.0.0.1:0"),
@@ -64,7 +72,6 @@ func newWorld(t *testing.T, paths int, change ...func(*shim.Config)) *world {
 	if err := w.bind.SetPeers(w.client.Key, []conn.Peer{{PublicKey: w.server.Key.Public(), Endpoint: w.cfg.Listen}}); err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 func newBind(t *testing.T, net *wgtest.Net, paths int) *conn.Bind {

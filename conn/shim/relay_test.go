@@ -1,0 +1,142 @@
+package shim_test
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/wg-bond/wg-bond/conn"
+	"github.com/wg-bond/wg-bond/conn/internal/wgtest"
+	"github.com/wg-bond/wg-bond/conn/mux"
+	"github.com/wg-bond/wg-bond/relayd"
+	"github.com/wg-bond/wg-bond/wgbond/control"
+)
+
+// startRelay runs a real relayd on the loopback; stop ends it.
+func startRelay(t *testing.T, at netip.AddrPort, key control.Key, allow ...control.Key) (addr netip.AddrPort, stop func()) {
+	t.Helper()
+	r, err := relayd.New(relayd.Config{
+		Listen:               []netip.AddrPort{at},
+		PrivateKey:           key,
+		Allow:                allow,
+		AllowLoopbackTargets: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil {
+			t.Errorf("relayd: %v", err)
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return r.Addrs()[0], stop
+}
+
+// link is the status of the client's path of the given name.
+func link(w *world, name string) mux.Link {
+	for _, l := range w.bind.Status().Peers[0].Links {
+		if l.Name == name {
+			return l
+		}
+	}
+	return mux.Link{}
+}
+
+// TestRelay is the job: one's own path and one through a neighbour's relayd.
+func TestRelay(t *testing.T) {
+	relayKey, clientKey := wgtest.Key(t), wgtest.Key(t)
+	relay, stop := startRelay(t, local(0), relayKey, clientKey.Public())
+	w := newWorldOf(t, clientKey, []mux.PathSpec{
+		{Name: "own", Device: "a"},
+		{Name: "neighbour", Device: "b", Relay: relay, RelayKey: relayKey.Public()},
+	})
+	w.client.Up(t)
+	w.bonded(t, 2)
+	wgtest.Transfer(t, w.client, w.server, true, 4<<20)
+	wgtest.Transfer(t, w.client, w.server, false, 4<<20)
+	for _, p := range w.shim.Status().Clients[0].Session.Paths {
+		if p.TxPackets < 100/wgtest.Slowness {
+			t.Errorf("path %d carried %d packets down; both paths should carry their part", p.ID, p.TxPackets)
+		}
+	}
+	if l := link(w, "neighbour"); l.State != mux.LinkOpen || !strings.HasPrefix(l.Lease, "granted") {
+		t.Errorf("the relay's path is shown as %+v, want it open, with its lease", l)
+	}
+
+	// The lender stops: the path goes, the tunnel stays. It says so when it
+	// stops in peace, and is there again after a restart on its old port.
+	stop()
+	wgtest.Eventually(t, "the path is withdrawn, with a reason", func() bool {
+		l := link(w, "neighbour")
+		return l.State == mux.LinkLeasing && !l.InUse && l.Reason != ""
+	})
+	wgtest.Transfer(t, w.client, w.server, true, 1<<20)
+	startRelay(t, relay, relayKey, clientKey.Public())
+	w.bonded(t, 2)
+}
+
+// TestRelayRefuses: who is not allowed to borrow has the path shown as such,
+// and everything else works.
+func TestRelayRefuses(t *testing.T) {
+	relayKey, clientKey := wgtest.Key(t), wgtest.Key(t)
+	relay, _ := startRelay(t, local(0), relayKey, wgtest.Key(t).Public())
+	w := newWorldOf(t, clientKey, []mux.PathSpec{
+		{Name: "own", Device: "a"},
+		{Name: "neighbour", Device: "b", Relay: relay, RelayKey: relayKey.Public()},
+	})
+	w.client.Up(t)
+	w.bonded(t, 1)
+	wgtest.Transfer(t, w.client, w.server, true, 1<<20)
+	wgtest.Eventually(t, "the path says that there is no lease", func() bool {
+		l := link(w, "neighbour")
+		return l.State == mux.LinkLeasing && !l.InUse && l.Reason != ""
+	})
+}
+
+// TestLeaseIsGivenBack: on farewell the lender need not wait for the lease to
+// run out.
+func TestLeaseIsGivenBack(t *testing.T) {
+	relayKey, clientKey := wgtest.Key(t), wgtest.Key(t)
+	r, err := relayd.New(relayd.Config{Listen: []netip.AddrPort{local(0)}, PrivateKey: relayKey,
+		Allow: []control.Key{clientKey.Public()}, AllowLoopbackTargets: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+
+	w := newWorldOf(t, clientKey, []mux.PathSpec{{Name: "neighbour", Device: "b", Relay: r.Addrs()[0], RelayKey: relayKey.Public()}})
+	w.client.Up(t)
+	w.bonded(t, 1)
+	if n := r.Stats().Leases; n != 1 {
+		t.Fatalf("%d leases, want 1", n)
+	}
+	if err := w.bind.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	wgtest.Eventually(t, "the lease has ended", func() bool { return r.Stats().Leases == 0 })
+}
+
+// newWorldOf is a world whose client has the given key and paths.
+func newWorldOf(t *testing.T, clientKey control.Key, paths []mux.PathSpec) *world {
+	t.Helper()
+	w := &world{net: wgtest.NewNet()}
+	var err error
+	w.bind, err = conn.NewBind(conn.Config{Scheduler: newEven, Listen: w.net.Listen, Paths: paths})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.build(t, clientKey)
+	return w
+}
