@@ -95,7 +95,8 @@ type Path struct {
 	OldestUnacked time.Duration
 	// Loss is the smoothed loss ratio, 0 to 1.
 	Loss float64
-	// MTU is the largest UDP payload the path is known to carry, bytes.
+	// MTU is the largest UDP payload the path is known to carry, or assumed
+	// to until it is, bytes; 0: unknown. The engine sends nothing larger by it.
 	MTU int
 
 	// What the user set for this path in the side file.
@@ -113,6 +114,9 @@ type Snapshot struct {
 	Now time.Duration
 	// Queue is the number of bytes that wait for a path.
 	Queue int
+	// Largest is the largest UDP payload sent of late, bytes. A path with a
+	// smaller MTU carries only the smaller packets.
+	Largest int
 	// FeedbackInterval is the peer's usual time between two feedbacks.
 	FeedbackInterval time.Duration
 	// Paths has every path that may carry data, whatever its state.

@@ -72,6 +72,7 @@ func (s *Session) dropLink(l *link) {
 	s.order.PathGone(s.now, l.id)
 	s.recv.PathGone(l.id)
 	s.remotes++
+	s.carriesAll()
 }
 
 // PathDown tells that path id's socket failed (no route, device gone): it is
@@ -121,6 +122,8 @@ func (s *Session) onAttach(f *wire.Attach, from Remote) {
 	l.cfg.Metered = f.Flags&wire.AttachMetered != 0
 	l.cfg.Weight = max(float64(f.Weight)/256, 1.0/256)
 	l.cfg.MTU = int(f.MTU)
+	l.mtu.Limit(s.now, l.cfg.MTU)
+	s.judgeMTU(l)
 	if l.attached && l.remote == from {
 		s.confirmAttached(l)
 		return

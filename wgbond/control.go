@@ -171,7 +171,7 @@ func (s *Session) heardLast(l *link) (best *link) {
 func (s *Session) sendPing(l *link) {
 	s.dial.unanswered++
 	id := l.path.Ping(s.now, s.busy())
-	l.pings[id%uint32(len(l.pings))] = sentPing{id, s.now}
+	l.pings[id%uint32(len(l.pings))] = sentPing{id: id, sent: s.now}
 	s.begin(l.id)
 	s.add(&wire.Ping{Path: uint8(l.id), ID: id, Sent: wire.ClockOf(s.now)})
 	s.finish(l)

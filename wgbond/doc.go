@@ -27,6 +27,7 @@
 //	feedback.go   the peer's feedback: rates, losses, repair
 //	receive.go    from Receive to Deliver
 //	control.go    control messages out: feedback, notices, pings
+//	mtu.go        what each path carries, and what does not fit
 //	attach.go     paths come and go; challenges
 //	dial.go       the client's handshakes; bonded and lost
 //	plain.go      WireGuard without a bond: one path at a time, fail-over

@@ -19,6 +19,7 @@ type news struct {
 	sampled bool // stamp is that of the packet named
 	rtt     time.Duration
 	packets uint64 // newly reported
+	size    int    // of the datagram named; 0: unknown
 }
 
 // onFeedback takes in the peer's feedback.
@@ -45,6 +46,7 @@ func (s *Session) onFeedback(f *wire.Feedback) {
 		lostBytes[p.Path] += p.Size
 		lostPackets[p.Path]++
 	}
+	s.lostSizes(lost)
 	for _, w := range all[:n] {
 		s.learn(&w, lostPackets[w.link.id], lostBytes[w.link.id])
 	}
@@ -61,6 +63,7 @@ func (s *Session) readReport(r *wire.PathReport, sent wire.Clock) (news, bool) {
 	if p := s.hist.Newest(r); p != nil && p.Transmissions == 1 {
 		// Karn: of a packet sent twice it is not known which one came.
 		l.path.Measured(s.now, p.Sent, r.Arrived, sent)
+		w.size = len(p.Buf)
 		w.stamp, w.sampled = p.Stamp, true
 		w.rtt = s.now - p.Sent - time.Duration(sent-r.Arrived)*time.Microsecond
 	}
@@ -93,6 +96,10 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		l.loss += (float64(lostPackets)/total - l.loss) * min(1, total/100)
 	}
 	l.rate.Lost(lostBytes)
+	if w.size > 0 {
+		l.mtu.Arrived(s.now, w.size)
+		s.judgeMTU(l)
+	}
 	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
 		s.linkAlive(l)
 	}
@@ -107,6 +114,15 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		InFlight: s.hist.InFlight(l.id), MayProbeRTT: !s.probingRTT(l),
 	})
 	s.trace.acked(w, lostPackets)
+}
+
+// lostSizes tells the paths' MTU searches what was lost by them.
+func (s *Session) lostSizes(lost []feedback.Handle) {
+	for _, h := range lost {
+		if p := s.hist.Get(h); p != nil && s.links[p.Path] != nil {
+			s.links[p.Path].mtu.Lost(len(p.Buf))
+		}
+	}
 }
 
 // probingRTT reports whether a path other than l is in ProbeRTT: one at a
@@ -149,7 +165,7 @@ func (s *Session) resend(h feedback.Handle, free bool) {
 	if !free {
 		s.repairTokens -= float64(p.Size)
 	}
-	l := s.soonest()
+	l := s.soonestFor(len(p.Buf))
 	s.trace.repaired(l, p, free)
 	if l == nil {
 		from := 0
@@ -162,9 +178,12 @@ func (s *Session) resend(h feedback.Handle, free bool) {
 
 // soonest is the working path on which something sent now arrives first; nil
 // if none works. Backup paths come last.
-func (s *Session) soonest() (best *link) {
+func (s *Session) soonest() *link { return s.soonestOf(s.workingLinks()) }
+
+// soonestOf is the same among the paths of mask.
+func (s *Session) soonestOf(mask uint32) (best *link) {
 	var bestAt time.Duration
-	for mask := s.workingLinks(); mask != 0; mask &= mask - 1 {
+	for ; mask != 0; mask &= mask - 1 {
 		l := s.links[bits.TrailingZeros32(mask)]
 		at, _, _ := l.path.OWD()
 		if l.cfg.Backup {
@@ -188,8 +207,13 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 		s.counts.drop(dropStalePong)
 		return
 	}
-	sent := slot.sent
+	ping := *slot
 	slot.sent = -1
+	if ping.probe > 0 || ping.behind > 0 {
+		s.onProbePong(l, ping)
+		return
+	}
+	sent := ping.sent
 	l.path.Measured(s.now, sent, f.Received, f.Received)
 
 	// What left well before the ping and is not reported by now is lost: the
@@ -198,6 +222,7 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	overdue := min(sent, s.now-smoothed-4*deviation-2*feedbackSlow)
 	lost := s.hist.Recall(l.id, overdue)
 	s.trace.lost(lost, "ping")
+	s.lostSizes(lost)
 	l.lost += uint64(len(lost))
 	for _, h := range lost {
 		l.rate.Lost(s.hist.Get(h).Size)

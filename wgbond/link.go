@@ -31,6 +31,9 @@ type link struct {
 	path *path.Path
 	rate *rate.Controller
 
+	mtu     *path.MTU
+	carries int // mtu.Carries, as last acted upon
+
 	// queue holds data that is bound to this path and waits for its pacer and
 	// window, by rising counter; control what goes out at once.
 	queue   deque[waiting]
@@ -85,10 +88,12 @@ type waiting struct {
 // packet is a packet with what rate control wants to remember of it.
 type packet = feedback.Packet[rate.Stamp]
 
-// sentPing remembers when a ping left.
+// sentPing remembers when a ping left. probe is its size if it asks for the
+// path's MTU, behind the size of the probe whose companion it is.
 type sentPing struct {
-	id   uint32
-	sent time.Duration
+	id            uint32
+	sent          time.Duration
+	probe, behind int
 }
 
 func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
@@ -100,7 +105,10 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 	}
 	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, lastData: -1}
 	l.rate = rate.New(s.now, s.rateParams(cfg))
+	l.mtu = path.NewMTU(s.now, cfg.MTU)
+	l.mtu.Need(s.now, s.sizes.need)
 	s.links[id] = l
+	s.judgeMTU(l)
 	s.planAt = s.now
 	return l
 }
@@ -133,6 +141,9 @@ func (s *Session) checkLink(l *link) {
 	if l.attached && s.now >= l.path.NextPing() {
 		s.sendPing(l)
 	}
+	if s.mtuDue(l) <= s.now {
+		s.probeMTU(l)
+	}
 	if at := s.markerDue(l); at <= s.now {
 		s.sendMarker(l)
 	}
@@ -150,7 +161,7 @@ func (s *Session) linkDue(l *link) time.Duration {
 		due = min(due, l.attachAt)
 	}
 	if l.attached {
-		due = min(due, l.path.NextPing(), s.markerDue(l))
+		due = min(due, l.path.NextPing(), s.mtuDue(l), s.markerDue(l))
 	}
 	return due
 }
@@ -161,6 +172,8 @@ func (s *Session) linkSuspect(l *link) {
 	lost := s.hist.Recall(l.id, s.now)
 	l.lost += uint64(len(lost))
 	s.trace.lost(lost, "silent")
+	s.lostSizes(lost)
+	l.mtu.Silent(s.now)
 	s.unbind(l)
 	for _, h := range lost {
 		s.resend(h, true)

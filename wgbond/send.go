@@ -29,6 +29,7 @@ func (s *Session) accept(pkt []byte) {
 		s.sendEverywhere(pkt)
 	case wire.WGData:
 		s.lastSend = s.now
+		s.sized(len(pkt))
 		if s.transport == nil || s.dial.lost {
 			s.sendPlain(pkt)
 			return
@@ -198,9 +199,19 @@ func (s *Session) bind() {
 			continue
 		}
 		class := classOf(len(p.Buf))
-		id, ok := s.exec.Pick(s.now, class, p.Size)
+		unfit := s.unfit(len(p.Buf))
+		id, ok := s.exec.Pick(s.now, class, p.Size, unfit)
+		if !ok && unfit != 0 {
+			id, ok = s.beside(class, unfit)
+		}
 		if !ok {
 			return
+		}
+		if unfit>>id&1 != 0 {
+			s.queue.popFront()
+			s.queueBytes -= w.size
+			s.sendMisfit(s.links[id], w.Handle, p)
+			continue
 		}
 		s.queue.popFront()
 		s.queueBytes -= w.size
@@ -211,7 +222,7 @@ func (s *Session) bind() {
 		s.exec.Charge(s.now, id, p.Size)
 		s.pushData(s.links[id], w.Handle, p)
 		s.trace.bound(s.links[id], p, "plan")
-		if copies := s.exec.Copies(class) &^ (1 << id) & s.workingLinks(); copies != 0 {
+		if copies := s.exec.Copies(class) &^ (1 << id) &^ unfit & s.workingLinks(); copies != 0 {
 			s.copyTo(copies, w.Handle)
 		}
 	}
@@ -297,7 +308,7 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 		}
 		h, p := s.nextPacket(l)
 		if p == nil {
-			if !l.slack && s.queue.len() == 0 {
+			if !l.slack && s.idle(l) {
 				l.rate.AppLimited(inFlight)
 				l.slack = true
 				s.trace.slack(l)
@@ -418,6 +429,7 @@ func (s *Session) adaptQueue() {
 func (s *Session) snapshot() {
 	s.snap.Seq++
 	s.snap.Now, s.snap.Queue, s.snap.FeedbackInterval = s.now, s.queueBytes, feedbackBusy
+	s.snap.Largest = s.largest()
 	s.snap.Paths = s.snap.Paths[:0]
 	for _, l := range s.links {
 		if l != nil && l.attached {
@@ -449,7 +461,7 @@ func (s *Session) describe(l *link) schedulers.Path {
 	d := schedulers.Path{
 		ID: l.id, Name: l.cfg.Name, State: l.path.State(),
 		Rate: l.rate.Prospect(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
-		MTU: l.cfg.MTU, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
+		MTU: l.carries, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
 		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate,
 	}
 	d.SRTT, d.RTTVar = l.path.RTT()

@@ -125,6 +125,7 @@ type Session struct {
 	hist         *feedback.History[rate.Stamp]
 	queue        deque[waiting]
 	queueBytes   int
+	sizes        sizes
 	codel        codel.CoDel
 	exec         dispatch.Executor
 	sched        schedulers.Scheduler

@@ -17,6 +17,7 @@ const (
 	dropQueueFull
 	dropCoDel
 	dropCopy
+	dropMisfit
 	dropRepairTries
 	dropRepairLate
 	dropRepairBudget
@@ -43,6 +44,7 @@ var dropNames = [numDropReasons]string{
 	dropQueueFull:         "queue-full",
 	dropCoDel:             "codel",
 	dropCopy:              "copy-no-room",
+	dropMisfit:            "fits-no-path",
 	dropRepairTries:       "repair-tries",
 	dropRepairLate:        "repair-too-late",
 	dropRepairBudget:      "repair-budget",
@@ -96,6 +98,9 @@ type Status struct {
 	Suspects, Failovers, PeerRestarts, BondLost uint64
 	// Spurious counts packets that were taken for lost and came after all.
 	Spurious uint64
+	// TunnelMTU is the largest MTU of the tunnel that every path carries, as
+	// far as is known; 0: there is no path.
+	TunnelMTU int
 }
 
 // PathStatus describes one path.
@@ -110,6 +115,11 @@ type PathStatus struct {
 	RateMode             string // rate control's state
 	LastHeard            time.Duration
 	Heard                bool // false: nothing ever came, LastHeard means nothing
+	// MTUKnown tells that MTU was found by probing, else it is assumed.
+	MTUKnown bool
+	// TooSmall says that the path does not carry what the tunnel needs, and
+	// what MTU to set; empty if it does.
+	TooSmall string
 }
 
 // Status describes the session for people and programs.
@@ -120,8 +130,8 @@ func (s *Session) Status(now time.Duration) Status {
 		RepairsSent: s.counts.repairs, Sent: s.counts.sent, Got: s.counts.got, Plain: s.counts.plain,
 		Suspects: s.counts.suspects, Failovers: s.counts.failovers,
 		PeerRestarts: s.counts.peerRestarts, BondLost: s.counts.bondLost,
-		Spurious: s.hist.Counts().Spurious,
-		Drops:    map[string]uint64{},
+		Spurious: s.hist.Counts().Spurious, TunnelMTU: s.tunnelMTU(),
+		Drops: map[string]uint64{},
 	}
 	st.Reordering, _ = s.order.Held()
 	o := s.order.Stats()
@@ -178,6 +188,7 @@ func (s *Session) pathStatus(l *link) PathStatus {
 		Window: l.rate.Window(), RateMode: l.rate.Mode(),
 	}
 	p.Rate = l.rate.Rate()
+	p.MTUKnown, p.TooSmall = l.mtu.Known(), s.tooSmall(l)
 	p.LastHeard, p.Heard = l.path.LastHeard(s.now)
 	return p
 }

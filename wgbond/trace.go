@@ -194,7 +194,7 @@ func (t *tracer) watchPath(id schedulers.PathID) {
 		return
 	}
 	is := tracedPath{
-		known: true, label: l.cfg.Name, weight: l.cfg.Weight, mtu: l.cfg.MTU,
+		known: true, label: l.cfg.Name, weight: l.cfg.Weight, mtu: l.carries,
 		state: l.path.State(), attached: l.attached, mode: l.rate.Mode(),
 	}
 	if is == *was {
@@ -202,7 +202,7 @@ func (t *tracer) watchPath(id schedulers.PathID) {
 	}
 	if !was.known || is.label != was.label || is.weight != was.weight || is.mtu != was.mtu {
 		t.ev.path = trace.Path{
-			Path: id, Label: l.cfg.Name, MTU: l.cfg.MTU, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
+			Path: id, Label: l.cfg.Name, MTU: l.carries, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
 			Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate,
 		}
 		t.record(&t.ev.path)

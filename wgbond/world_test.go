@@ -90,6 +90,8 @@ type pathSpec struct {
 	delay    time.Duration
 	queue    int // bytes; 0: 100 ms worth
 	loss     float64
+	mtu      int          // bytes of whole IP packets; 0: no limit
+	changes  []sim.Change // of both directions, from 1 s on
 	outages  []sim.Outage
 	cfg      PathConfig
 }
@@ -147,8 +149,8 @@ func (w *world) addPath(i int, s pathSpec) {
 		if q == 0 {
 			q = int(max(r/8*0.1, 15_000))
 		}
-		l, err := sim.NewLink[[]byte](sim.LinkConfig{Rate: r, Delay: s.delay, Queue: q, Loss: s.loss,
-			Outages: s.outages, Seed: seed})
+		l, err := sim.NewLink[[]byte](sim.LinkConfig{Rate: r, Delay: s.delay, Queue: q, Loss: s.loss, MTU: s.mtu,
+			Changes: s.changes, Outages: s.outages, Seed: seed})
 		if err != nil {
 			w.t.Fatal(err)
 		}

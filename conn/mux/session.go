@@ -395,8 +395,9 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 		s.mu.Unlock()
 
 		var err error
+		var tooLong int
 		if r.sock != nil && r.to.IsValid() {
-			err = s.shell.Write(r.sock, batch, r.to, r.from)
+			tooLong, err = s.shell.write(r.sock, batch, r.to, r.from)
 		} else {
 			s.shell.Drops.Add(DropNoSocket, len(batch))
 			err = errNoSocket
@@ -412,6 +413,9 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 
 		now = s.begin()
 		s.engine.Transmitted(now, o.id)
+		if tooLong > 0 {
+			s.engine.PathTooLong(now, o.id, tooLong)
+		}
 		if err != nil {
 			s.engine.PathDown(now, o.id)
 		}

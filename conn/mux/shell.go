@@ -98,18 +98,28 @@ func (sh *Shell) SetMark(mark uint32) { sh.mark.Store(mark) }
 // error is that of a path which is gone, as udp.Gone says, or of a socket that
 // is closed.
 func (sh *Shell) Write(sock Socket, batch [][]byte, to netip.AddrPort, from netip.Addr) error {
+	_, err := sh.write(sock, batch, to, from)
+	return err
+}
+
+// write is Write; it also tells the size of the shortest datagram that the
+// device does not carry whole, 0 if none was refused for that.
+func (sh *Shell) write(sock Socket, batch [][]byte, to netip.AddrPort, from netip.Addr) (tooLong int, err error) {
 	for len(batch) > 0 {
 		n, err := sock.WriteBatch(batch, to, from)
 		if err == nil {
-			return nil
+			return tooLong, nil
 		}
 		batch = batch[n:]
 		switch {
 		case udp.Gone(err), isClosed(err):
 			sh.Drops.Add(DropGone, len(batch))
-			return err
+			return tooLong, err
 		case udp.TooLong(err):
 			sh.Drops.Add(DropTooLong, 1)
+			if len(batch) > 0 && (tooLong == 0 || len(batch[0]) < tooLong) {
+				tooLong = len(batch[0])
+			}
 		case udp.Transient(err):
 			sh.Drops.Add(DropNoBuffer, 1)
 		default:
@@ -117,7 +127,7 @@ func (sh *Shell) Write(sock Socket, batch [][]byte, to netip.AddrPort, from neti
 		}
 		batch = batch[min(1, len(batch)):]
 	}
-	return nil
+	return tooLong, nil
 }
 
 // Messages lends n messages with buffers of the Pool, for ReadBatch.

@@ -78,7 +78,7 @@ func (scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 
 	last := cs[0].base
 	for _, c := range cs {
-		if c.Known {
+		if c.Known && (c.MTU == 0 || c.MTU >= s.Largest) {
 			last = max(last, c.base)
 		}
 	}

@@ -68,6 +68,7 @@ type Executor struct {
 	blocked  uint32
 	seq      uint64
 	expires  time.Duration
+	fit      [schedulers.MaxPaths]choice // see fitting
 }
 
 // SetPlan follows p, which schedulers.Validate has found sound, from now on.
@@ -112,8 +113,8 @@ func (e *Executor) Expires() time.Duration { return e.expires }
 // packet): the one with the lowest cost among those that the plan uses, that
 // are not blocked, and whose backlog leaves room for the packet under the cap
 // or is empty. Of equals it is the one with the lowest id. It is false if
-// there is none.
-func (e *Executor) Pick(now time.Duration, c schedulers.Class, size int) (id schedulers.PathID, ok bool) {
+// there is none. A bit in unfit excludes a path: the packet is too large for it.
+func (e *Executor) Pick(now time.Duration, c schedulers.Class, size int, unfit uint32) (id schedulers.PathID, ok bool) {
 	if now != e.now {
 		e.advance(now)
 	}
@@ -123,6 +124,9 @@ func (e *Executor) Pick(now time.Duration, c schedulers.Class, size int) (id sch
 	cl := &e.classes[c]
 	best, s := uint64(math.MaxUint64), float64(size)
 	open := cl.open[:cl.nOpen]
+	if unfit != 0 {
+		open = e.fitting(open, unfit)
+	}
 	for i := range open {
 		p := &open[i]
 		b := e.backlog[p.id%schedulers.MaxPaths]
@@ -132,6 +136,28 @@ func (e *Executor) Pick(now time.Duration, c schedulers.Class, size int) (id sch
 		best = min(best, math.Float64bits(p.base+p.perByte*b)&^15|uint64(p.id))
 	}
 	return schedulers.PathID(best & 15), best != math.MaxUint64
+}
+
+// fitting is open without the paths of unfit: scratch, good until the next call.
+func (e *Executor) fitting(open []choice, unfit uint32) []choice {
+	n := 0
+	for i := range open {
+		if unfit>>open[i].id&1 == 0 {
+			e.fit[n] = open[i]
+			n++
+		}
+	}
+	return e.fit[:n]
+}
+
+// Uses has a bit set for each path that the plan uses for a class, blocked or
+// not.
+func (e *Executor) Uses(c schedulers.Class) (mask uint32) {
+	cl := &e.classes[c]
+	for i := range cl.choices[:cl.n] {
+		mask |= 1 << cl.choices[i].id
+	}
+	return mask
 }
 
 // Charge adds a packet of size bytes to the backlog of path id, whether it was

@@ -25,7 +25,7 @@ func bulk(paths ...schedulers.PathPlan) *schedulers.Plan {
 func send(e *Executor, now time.Duration, n, size int) map[int]int {
 	sent := map[int]int{}
 	for range n {
-		if id, ok := e.Pick(now, schedulers.Bulk, size); ok {
+		if id, ok := e.Pick(now, schedulers.Bulk, size, 0); ok {
 			e.Charge(now, id, size)
 			sent[int(id)]++
 		} else {
@@ -48,7 +48,7 @@ func expect(t *testing.T, what string, got map[int]int, want map[int]int) {
 
 func TestLowestCostWins(t *testing.T) {
 	var e Executor
-	if _, ok := e.Pick(0, schedulers.Bulk, 1000); ok {
+	if _, ok := e.Pick(0, schedulers.Bulk, 1000, 0); ok {
 		t.Error("the empty plan picks a path")
 	}
 	// Path 1 is nearer; at 1000 ns a byte it is as far as path 2 after 10 kB.
@@ -108,14 +108,14 @@ func TestOverrideAndCopies(t *testing.T) {
 		t.Errorf("plan %d, expires %v", e.Seq(), e.Expires())
 	}
 	e.Override(0, true)
-	if id, ok := e.Pick(5*ms, schedulers.Bulk, 100); !ok || id != 1 {
+	if id, ok := e.Pick(5*ms, schedulers.Bulk, 100, 0); !ok || id != 1 {
 		t.Errorf("picks %d, %v; want 1", id, ok)
 	}
 	if c := e.Copies(schedulers.Control); c != 0b10 {
 		t.Errorf("copies %#b", c)
 	}
 	e.Override(1, true)
-	if _, ok := e.Pick(5*ms, schedulers.Bulk, 100); ok {
+	if _, ok := e.Pick(5*ms, schedulers.Bulk, 100, 0); ok {
 		t.Error("picks a blocked path")
 	}
 	e.SetPlan(6*ms, p) // a plan lifts no block
@@ -123,7 +123,7 @@ func TestOverrideAndCopies(t *testing.T) {
 		t.Errorf("blocked: %#b", e.Blocked())
 	}
 	e.Override(0, false)
-	if id, ok := e.Pick(6*ms, schedulers.Bulk, 100); !ok || id != 0 {
+	if id, ok := e.Pick(6*ms, schedulers.Bulk, 100, 0); !ok || id != 0 {
 		t.Errorf("picks %d, %v; want 0", id, ok)
 	}
 }
@@ -141,7 +141,7 @@ func TestRoundRobin(t *testing.T) {
 	var e Executor
 	e.SetPlan(0, weighted(1, 1, 1))
 	for n := range 6 {
-		id, _ := e.Pick(0, schedulers.Bulk, 1000)
+		id, _ := e.Pick(0, schedulers.Bulk, 1000, 0)
 		e.Charge(0, id, 1000)
 		if int(id) != n%3 {
 			t.Errorf("packet %d goes to path %d", n, id)
@@ -274,7 +274,7 @@ func TestAgainstNaive(t *testing.T) {
 			default:
 				c, size := schedulers.Class(r.IntN(schedulers.NumClasses)), 40+r.IntN(1460)
 				want := n.pick(c, size)
-				id, ok := e.Pick(now, c, size)
+				id, ok := e.Pick(now, c, size, 0)
 				if got := int(id); ok != (want >= 0) || ok && got != want {
 					t.Fatalf("seed %d step %d: picks %d, %v, want %d", seed+run, step, got, ok, want)
 				}
@@ -300,14 +300,40 @@ func fourPaths() *Executor {
 	return &e
 }
 
+// TestUnfit: a packet too large for a path goes by the next best one that the
+// plan has, or by none.
+func TestUnfit(t *testing.T) {
+	var e Executor
+	e.SetPlan(0, bulk(schedulers.PathPlan{}, schedulers.PathPlan{Use: true}, schedulers.PathPlan{Use: true, Base: 2}, schedulers.PathPlan{Use: true, Base: 1}))
+	for _, c := range []struct {
+		unfit uint32
+		want  schedulers.PathID
+		ok    bool
+	}{{0, 1, true}, {0b0010, 3, true}, {0b1010, 2, true}, {0b0101, 1, true}, {0b1110, 0, false}} {
+		if id, ok := e.Pick(0, schedulers.Bulk, 1500, c.unfit); ok != c.ok || ok && id != c.want {
+			t.Errorf("without %#b: picks %d, %v; want %d, %v", c.unfit, id, ok, c.want, c.ok)
+		}
+	}
+	e.Override(3, true)
+	if id, ok := e.Pick(0, schedulers.Bulk, 1500, 0b0010); !ok || id != 2 {
+		t.Errorf("without path 1, and 3 blocked: picks %d, %v; want 2", id, ok)
+	}
+	if got := e.Uses(schedulers.Bulk); got != 0b1110 {
+		t.Errorf("uses %#b, want 0b1110: blocked ones, too", got)
+	}
+}
+
 func TestNoAllocations(t *testing.T) {
 	e, p := fourPaths(), bulk(schedulers.PathPlan{Use: true})
 	now := time.Duration(0)
 	if n := testing.AllocsPerRun(1000, func() {
 		now += 300 * time.Microsecond
-		id, ok := e.Pick(now, schedulers.Bulk, 1500)
+		id, ok := e.Pick(now, schedulers.Bulk, 1500, 0)
 		if !ok {
 			t.Fatal("no path")
+		}
+		if _, ok := e.Pick(now, schedulers.Bulk, 1500, 1<<id); !ok {
+			t.Fatal("no other path")
 		}
 		e.Charge(now, id, 1500)
 		e.Override(id, true)
@@ -335,7 +361,7 @@ func BenchmarkPacket(b *testing.B) {
 				if n++; n == c.batch {
 					n, now = 0, now+time.Duration(c.batch)*400*time.Microsecond
 				}
-				id, _ := e.Pick(now, schedulers.Bulk, 1500)
+				id, _ := e.Pick(now, schedulers.Bulk, 1500, 0)
 				e.Charge(now, id, 1500)
 			}
 		})

@@ -39,7 +39,7 @@ func TestEarliestArrivesInOrder(t *testing.T) {
 			e.SetPlan(now, &p)
 			next = now + 25*ms
 		}
-		id, ok := e.Pick(now, schedulers.Bulk, size)
+		id, ok := e.Pick(now, schedulers.Bulk, size, 0)
 		if !ok {
 			t.Fatalf("no path at %v", now)
 		}

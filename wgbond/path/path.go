@@ -218,6 +218,12 @@ func (p *Path) Ping(now time.Duration, busy bool) (id uint32) {
 	return p.pingID
 }
 
+// ProbeID is the id of a ping beside those that are due.
+func (p *Path) ProbeID() uint32 {
+	p.pingID++
+	return p.pingID
+}
+
 // minimum is the lowest value of the last minWindow.
 //
 // It keeps the current minimum and the lowest value since half a window ago,

@@ -32,6 +32,10 @@ type LinkConfig struct {
 	// excludes the packet on the wire; 0: no limit.
 	Queue int
 
+	// MTU is the size of the largest packet that the link carries, bytes;
+	// larger ones are dropped before they wait. 0: no limit.
+	MTU int
+
 	// Changes and Outages come at their times, in any order. During an outage
 	// nothing is serialised and the queue fills; packets that were through
 	// still arrive; a packet on the wire goes on afterwards.
@@ -44,7 +48,7 @@ type LinkConfig struct {
 
 // Change sets what is not nil at a certain time. A packet on the wire
 // continues at the new rate. Delay, Jitter and losses go by the time at which
-// a packet's serialisation ends; Queue by the time at which it is pushed.
+// a packet's serialisation ends; Queue and MTU by the time at which it is pushed.
 type Change struct {
 	At            time.Duration
 	Rate          *float64 // as LinkConfig.Rate; ends a trace
@@ -52,7 +56,7 @@ type Change struct {
 	Delay, Jitter *time.Duration
 	Loss          *float64
 	Burst         *GilbertElliott // &GilbertElliott{} ends burst losses
-	Queue         *int
+	Queue, MTU    *int
 }
 
 // Outage is a time in which the link serves nothing: From ≤ t < To. To may be
@@ -87,7 +91,7 @@ type setting struct {
 	delay, jitter time.Duration
 	loss          float64
 	burst         *GilbertElliott
-	queue         int
+	queue, mtu    int
 }
 
 // phase is a time in which the server works in one way. At most one of down,
@@ -108,7 +112,7 @@ func compile(cfg LinkConfig) ([]setting, []phase, error) {
 	changes := slices.Clone(cfg.Changes)
 	slices.SortStableFunc(changes, func(a, b Change) int { return cmp.Compare(a.At, b.At) })
 
-	now := setting{delay: cfg.Delay, jitter: cfg.Jitter, loss: cfg.Loss, burst: cfg.Burst, queue: cfg.Queue}
+	now := setting{delay: cfg.Delay, jitter: cfg.Jitter, loss: cfg.Loss, burst: cfg.Burst, queue: cfg.Queue, mtu: cfg.MTU}
 	service := phase{trace: cfg.Trace, base: -cfg.TraceStart, rate: uint64(math.Round(cfg.Rate))}
 	settings, services := []setting{now}, []phase{service}
 	for _, c := range changes {
@@ -117,6 +121,7 @@ func compile(cfg LinkConfig) ([]setting, []phase, error) {
 		setIf(&now.jitter, c.Jitter)
 		setIf(&now.loss, c.Loss)
 		setIf(&now.queue, c.Queue)
+		setIf(&now.mtu, c.MTU)
 		if c.Burst != nil {
 			now.burst = c.Burst
 		}
@@ -184,7 +189,7 @@ func (cfg *LinkConfig) check() error {
 	}
 	err := check("link", Change{
 		Rate: &cfg.Rate, Trace: cfg.Trace, Delay: &cfg.Delay, Jitter: &cfg.Jitter,
-		Loss: &cfg.Loss, Burst: cfg.Burst, Queue: &cfg.Queue,
+		Loss: &cfg.Loss, Burst: cfg.Burst, Queue: &cfg.Queue, MTU: &cfg.MTU,
 	})
 	if err != nil {
 		return err
@@ -239,6 +244,9 @@ func check(where string, c Change) error {
 	}
 	if c.Queue != nil && *c.Queue < 0 {
 		return fmt.Errorf("%s: Queue %d bytes: want 0 (no limit) or more", where, *c.Queue)
+	}
+	if c.MTU != nil && *c.MTU < 0 {
+		return fmt.Errorf("%s: MTU %d bytes: want 0 (no limit) or more", where, *c.MTU)
 	}
 	return nil
 }

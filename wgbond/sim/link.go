@@ -60,6 +60,7 @@ type Stats struct {
 
 // Drops counts dropped packets by reason.
 type Drops struct {
+	MTU    uint64 // larger than LinkConfig.MTU
 	Queue  uint64 // no room in the queue
 	Outage uint64 // no room in the queue, during an outage
 	Loss   uint64 // random loss, LinkConfig.Loss
@@ -90,6 +91,10 @@ func (l *Link[P]) Push(now time.Duration, size int, p P) bool {
 	l.settle(now)
 	for l.pushed+1 < len(l.settings) && l.settings[l.pushed+1].from <= now {
 		l.pushed++
+	}
+	if mtu := l.settings[l.pushed].mtu; mtu > 0 && size > mtu {
+		l.stats.Dropped.MTU++
+		return false
 	}
 	atOnce, down := l.idle(now)
 	if limit := l.settings[l.pushed].queue; !atOnce && limit > 0 && l.queued+size > limit {

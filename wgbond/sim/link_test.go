@@ -260,6 +260,17 @@ func TestLinkArrivals(t *testing.T) {
 	}
 }
 
+// TestLinkMTU: what is too large is dropped before it takes anyone's time.
+func TestLinkMTU(t *testing.T) {
+	small := 1280
+	cfg := LinkConfig{Rate: 8e6, Delay: 5 * ms, MTU: 1400, Changes: []Change{{At: 10 * ms, MTU: &small}}}
+	got, stats := run(t, cfg, []push{{0, 1401}, {0, 1400}, {10*ms - 1, 1400}, {10 * ms, 1400}, {10 * ms, 1280}})
+	want := []time.Duration{-1, 6400 * us, 16400*us - 1, -1, 17680*us - 1}
+	if fmt.Sprint(got) != fmt.Sprint(want) || stats.Dropped != (Drops{MTU: 2}) {
+		t.Errorf("arrivals %v, want %v; dropped %+v", got, want, stats.Dropped)
+	}
+}
+
 func TestLinkCarriesItsRateForHours(t *testing.T) {
 	// A million packets without a pause end exactly at bits/rate.
 	l, err := NewLink[int](LinkConfig{Rate: 3.6e6, Queue: 3000})

@@ -43,15 +43,18 @@ type Bond struct {
 	BondedFor   float64 `json:"bonded_for"`             // seconds
 	PlainReason string  `json:"plain_reason,omitempty"` // why it is not bonded
 	// ClientAddress is how the stock WireGuard sees a client of `serve`.
-	ClientAddress string            `json:"client_address,omitempty"`
-	Queue         int               `json:"queue"`      // bytes waiting for a path
-	Reordering    int               `json:"reordering"` // packets held back for order
-	Sent          uint64            `json:"sent"`       // datagrams
-	Received      uint64            `json:"received"`   // datagrams
-	Repairs       uint64            `json:"repairs"`    // datagrams sent again
-	OutOfOrder    uint64            `json:"out_of_order"`
-	Paths         []Path            `json:"paths"`
-	Drops         map[string]uint64 `json:"drops,omitempty"` // packets, by reason
+	ClientAddress string `json:"client_address,omitempty"`
+	Queue         int    `json:"queue"`      // bytes waiting for a path
+	Reordering    int    `json:"reordering"` // packets held back for order
+	Sent          uint64 `json:"sent"`       // datagrams
+	Received      uint64 `json:"received"`   // datagrams
+	Repairs       uint64 `json:"repairs"`    // datagrams sent again
+	OutOfOrder    uint64 `json:"out_of_order"`
+	// TunnelMTU is the largest MTU that the tunnel may have for every path to
+	// carry its packets, bytes; 0: not known.
+	TunnelMTU int               `json:"tunnel_mtu,omitempty"`
+	Paths     []Path            `json:"paths"`
+	Drops     map[string]uint64 `json:"drops,omitempty"` // packets, by reason
 }
 
 // Path is one path of a session. Bytes are of whole IP packets, copies and
@@ -69,18 +72,21 @@ type Path struct {
 	Relay  string `json:"relay,omitempty"`
 	Lease  string `json:"lease,omitempty"`
 
-	Rate      float64 `json:"rate"`      // estimated delivery rate; 0: not known
-	RTT       float64 `json:"rtt"`       // smoothed; 0: not known
-	MinRTT    float64 `json:"min_rtt"`   // lowest of late; 0: not known
-	Loss      float64 `json:"loss"`      // ratio, 0 to 1
-	InFlight  int     `json:"in_flight"` // bytes
-	Queued    int     `json:"queued"`    // bytes in the path's own queue
-	MTU       int     `json:"mtu"`       // largest UDP payload, bytes; 0: not known
-	TxBytes   uint64  `json:"tx_bytes"`
-	RxBytes   uint64  `json:"rx_bytes"`
-	TxPackets uint64  `json:"tx_packets"`
-	RxPackets uint64  `json:"rx_packets"`
-	Lost      uint64  `json:"lost_packets"`
+	Rate     float64 `json:"rate"`      // estimated delivery rate; 0: not known
+	RTT      float64 `json:"rtt"`       // smoothed; 0: not known
+	MinRTT   float64 `json:"min_rtt"`   // lowest of late; 0: not known
+	Loss     float64 `json:"loss"`      // ratio, 0 to 1
+	InFlight int     `json:"in_flight"` // bytes
+	Queued   int     `json:"queued"`    // bytes in the path's own queue
+	MTU      int     `json:"mtu"`       // largest UDP payload, bytes; 0: not known
+	// MTUNote says that the path does not carry what the tunnel needs.
+	MTUNote string `json:"mtu_note,omitempty"`
+
+	TxBytes   uint64 `json:"tx_bytes"`
+	RxBytes   uint64 `json:"rx_bytes"`
+	TxPackets uint64 `json:"tx_packets"`
+	RxPackets uint64 `json:"rx_packets"`
+	Lost      uint64 `json:"lost_packets"`
 	// Share is the path's part, 0 to 1, of all bytes that the session has
 	// sent and received so far.
 	Share     float64  `json:"share"`

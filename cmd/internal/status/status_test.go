@@ -24,7 +24,8 @@ func example() *Interface {
 				Paths: []Path{
 					{Name: "wwan0", Device: "wwan0", State: "active", Remote: "192.0.2.1:51820", Rate: 450e3, RTT: .0612, MinRTT: .0584, Loss: .0125,
 						InFlight: 12 << 10, TxBytes: 1 << 20, RxBytes: 2 << 20, Metered: true, LastHeard: &heard},
-					{Name: "neighbour", Device: "wlan0", State: "leasing", Relay: "10.9.0.2:51900", Reason: "no answer", Backup: true, TxBytes: 1 << 20},
+					{Name: "neighbour", Device: "wlan0", State: "leasing", Relay: "10.9.0.2:51900", Reason: "no answer", Backup: true, TxBytes: 1 << 20,
+						MTUNote: "carries at most 1400 bytes, the tunnel needs 1452: set MTU = 1368"},
 				},
 			},
 		}, {
@@ -67,6 +68,7 @@ peer: PEER
     device: wlan0
     relay: 10.9.0.2:51900
     state: leasing, backup (no answer)
+    too small: carries at most 1400 bytes, the tunnel needs 1452: set MTU = 1368
     transfer: 0 B received, 1.00 MiB sent
     share: 25 %
 

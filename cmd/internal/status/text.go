@@ -132,6 +132,9 @@ func (p *printer) path(path *Path) {
 		}
 	}
 	p.line("    state: %s%s", state, parenthesis(path.Reason))
+	if path.MTUNote != "" {
+		p.line("    too small: %s", path.MTUNote)
+	}
 	if path.Rate != 0 {
 		p.line("    rate: %s", Rate(path.Rate))
 	}

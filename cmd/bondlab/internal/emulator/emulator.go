@@ -217,6 +217,7 @@ func sum(a, b sim.Stats) sim.Stats {
 	a.Delivered += b.Delivered
 	a.DeliveredBytes += b.DeliveredBytes
 	a.MaxQueue = max(a.MaxQueue, b.MaxQueue)
+	a.Dropped.MTU += b.Dropped.MTU
 	a.Dropped.Queue += b.Dropped.Queue
 	a.Dropped.Outage += b.Dropped.Outage
 	a.Dropped.Loss += b.Dropped.Loss

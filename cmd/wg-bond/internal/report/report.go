@@ -45,7 +45,7 @@ func bond(s wgbond.Status, links []mux.Link) *status.Bond {
 	b := &status.Bond{
 		Bonded: s.Bonded, BondedFor: s.BondedFor.Seconds(), PlainReason: s.PlainReason,
 		Queue: s.Queue, Reordering: s.Reordering, Sent: s.Sent, Received: s.Got,
-		Repairs: s.RepairsSent, OutOfOrder: s.OutOfOrder, Drops: s.Drops, Paths: []status.Path{},
+		TunnelMTU: s.TunnelMTU, Repairs: s.RepairsSent, OutOfOrder: s.OutOfOrder, Drops: s.Drops, Paths: []status.Path{},
 	}
 	told := map[schedulers.PathID]bool{}
 	for _, l := range links {
@@ -74,7 +74,7 @@ func path(p wgbond.PathStatus) status.Path {
 	out := status.Path{
 		Name: p.Name, State: p.State.String(), Remote: address(p.Remote.Peer),
 		Rate: p.Rate, RTT: p.SRTT.Seconds(), MinRTT: p.MinRTT.Seconds(), Loss: p.Loss,
-		InFlight: p.InFlight, Queued: p.Queued, MTU: p.MTU,
+		InFlight: p.InFlight, Queued: p.Queued, MTU: p.MTU, MTUNote: p.TooSmall,
 		TxBytes: p.TxBytes, RxBytes: p.RxBytes, TxPackets: p.TxPackets, RxPackets: p.RxPackets, Lost: p.LostPackets,
 		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 	}

@@ -29,7 +29,7 @@ func TestUp(t *testing.T) {
 				Bonded: true, BondedFor: 90 * time.Second, Queue: 3, Reordering: 4, RepairsSent: 5, Sent: 6, Got: 7, OutOfOrder: 8,
 				Paths: []wgbond.PathStatus{
 					{Path: schedulers.Path{ID: 2, Name: "wwan0", State: schedulers.Active, Rate: 450e3, SRTT: 60 * time.Millisecond, MinRTT: 50 * time.Millisecond,
-						Loss: .25, InFlight: 9, Queued: 10, MTU: 1452, Weight: 1, MaxRate: 500e3, Metered: true},
+						Loss: .25, InFlight: 9, Queued: 10, MTU: 1452, Weight: 1, MaxRate: 500e3, Metered: true}, TooSmall: "because",
 						TxBytes: 300, RxBytes: 600, TxPackets: 3, RxPackets: 6, LostPackets: 1, Heard: true, LastHeard: time.Second},
 					{Path: schedulers.Path{ID: 0, Name: "wlan0", State: schedulers.Active}, TxBytes: 100},
 					{Path: schedulers.Path{ID: 5, Name: "orphan", State: schedulers.Dead}},
@@ -50,7 +50,7 @@ func TestUp(t *testing.T) {
 			Paths: []status.Path{
 				{Name: "wlan0", Device: "wlan0", State: "leasing", Reason: "no answer", Relay: "10.9.0.2:51900", TxBytes: 100, Share: .1},
 				{Name: "wwan0", Device: "wwan0", State: "active", Local: "192.168.8.100:3", Rate: 450e3, RTT: .06, MinRTT: .05, Loss: .25,
-					InFlight: 9, Queued: 10, MTU: 1452, TxBytes: 300, RxBytes: 600, TxPackets: 3, RxPackets: 6, Lost: 1, Share: .9,
+					InFlight: 9, Queued: 10, MTU: 1452, MTUNote: "because", TxBytes: 300, RxBytes: 600, TxPackets: 3, RxPackets: 6, Lost: 1, Share: .9,
 					LastHeard: &second, Metered: true, Weight: 1, MaxRate: 500e3},
 				{Name: "usb0", Device: "usb0", State: "waiting", Reason: "no such device"},
 				{Name: "orphan", State: "dead"},
