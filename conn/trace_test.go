@@ -95,8 +95,11 @@ func TestTrace(t *testing.T) {
 	wgtest.Transfer(t, p.client, p.server, true, 1<<20)
 	wgtest.Transfer(t, p.client, p.server, false, 1<<20)
 	var got [2]uint64
-	for i, b := range []*Bind{p.clientBind, p.serverBind} {
+	binds := []*Bind{p.clientBind, p.serverBind}
+	for i, b := range binds { // both before the first says farewell to the other
 		got[i] = sessionOf(t, b).Got
+	}
+	for _, b := range binds {
 		if err := b.Shutdown(); err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,11 @@ import (
 )
 
 const (
-	attachFirst = 300 * time.Millisecond // wait before Attach is repeated; doubles
+	// Attach is repeated after attachFirst, at first at that pace, for one lost
+	// message should cost no more than that; from attachEager on the wait
+	// doubles to attachMax.
+	attachFirst = 100 * time.Millisecond
+	attachEager = 5
 	attachMax   = 10 * time.Second
 )
 
@@ -103,7 +107,7 @@ func (s *Session) sendAttach(l *link) {
 	s.add(&wire.Hello{Instance: s.instance})
 	s.add(f)
 	s.finish(l)
-	l.attachAt = s.now + min(attachFirst<<min(l.attachTries, 16), attachMax)
+	l.attachAt = s.now + min(attachFirst<<max(0, min(l.attachTries-attachEager+2, 16)), attachMax)
 	l.attachTries++
 }
 

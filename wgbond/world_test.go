@@ -52,6 +52,8 @@ type simPath struct {
 	id       schedulers.PathID
 	// tap sees what the client and the server put on the path.
 	tap func(fromClient bool, pkt []byte)
+	// lose tells what is lost on the way, whatever the link would do; nil: nothing.
+	lose func(fromClient bool, pkt []byte) bool
 }
 
 type event struct {
@@ -289,6 +291,9 @@ func (w *world) flush(s *Session, now time.Duration, find func(schedulers.PathID
 func (w *world) put(p *simPath, fromClient bool, b []byte) {
 	if p.tap != nil {
 		p.tap(fromClient, b)
+	}
+	if p.lose != nil && p.lose(fromClient, b) {
+		return
 	}
 	l := p.down
 	if fromClient {

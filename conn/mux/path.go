@@ -1,6 +1,8 @@
 package mux
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -188,7 +190,12 @@ func (p *dialPath) keep(quit, done chan struct{}) {
 				p.lease.end()
 			}
 			p.lost(sock, quit)
-			p.note(LinkWaiting, err)
+			select {
+			case <-quit: // it was stop that closed the socket
+				return
+			default:
+				p.note(LinkWaiting, err)
+			}
 		}
 		select {
 		case <-quit:
@@ -324,7 +331,11 @@ func (p *dialPath) note(state LinkState, why error) {
 	p.state, p.reason = state, reason
 	p.mu.Unlock()
 	if changed {
-		p.d.shell.Log.Info("path", "name", p.spec.Name, "device", p.spec.Device,
+		level := slog.LevelInfo
+		if state == LinkClosed { // as we wished
+			level = slog.LevelDebug
+		}
+		p.d.shell.Log.Log(context.Background(), level, "path", "name", p.spec.Name, "device", p.spec.Device,
 			"peer", p.d.cfg.Target, "state", string(state), "reason", reason)
 	}
 }

@@ -2,7 +2,7 @@
 //
 // A path's life, as the sender of one direction sees it:
 //
-//	            confirmed                silent for SuspectAfter
+//	            confirmed           silent for SuspectAfter, ping and all
 //	Probing ────────────────▶ Active ────────────────────────────▶ Suspect
 //	                            ▲                                   │   │
 //	                            └───────────── confirmed ───────────┘   │ silent for
@@ -13,6 +13,13 @@
 // something sent on the path waits for such a report. Every state is probed
 // with pings; a path that is not Active carries no data, but it is never given
 // up.
+//
+// One lost packet is no silent path. Among many the others tell; of the last
+// before a pause nothing would, so it takes something sent later that is not
+// reported either, a ping if need be:
+//
+//	sent, lost          asked: ping           ping unreported: suspect
+//	    ├──── askAfter ─────┼────── askAfter ───────┤
 package path
 
 import (
@@ -30,6 +37,12 @@ const (
 	// SRTT + 4·RTTVar + 2·feedback + suspectSlack, at least suspectMin.
 	suspectSlack = 50 * time.Millisecond
 	suspectMin   = 120 * time.Millisecond
+	// A report of something is overdue after
+	// SRTT + 2·RTTVar + 2·feedback + askSlack: that of a lone packet takes
+	// longer than that of many. Losses less than apart from each other count
+	// as one.
+	askSlack = 10 * time.Millisecond
+	apart    = 10 * time.Millisecond
 	// deadAfter is how long a suspect path is probed fast.
 	deadAfter = 3 * time.Second
 
@@ -45,6 +58,7 @@ type Path struct {
 	since   time.Duration // of state
 	heard   time.Duration // something came in by this path; never: < 0
 	waiting time.Duration // send time of the oldest unreported thing; < 0: none
+	second  time.Duration // send time of one sent apart from it; < 0: none
 
 	rtt, rttVar time.Duration // smoothed; 0: unknown
 	minRTT      minimum
@@ -58,7 +72,7 @@ type Path struct {
 
 // New makes a path that is yet to be shown to work. It is due for a ping.
 func New(now time.Duration) *Path {
-	return &Path{state: schedulers.Probing, since: now, heard: -1, waiting: -1, nextPing: now}
+	return &Path{state: schedulers.Probing, since: now, heard: -1, waiting: -1, second: -1, nextPing: now}
 }
 
 // State is the path's state.
@@ -89,8 +103,11 @@ func (p *Path) LastHeard(now time.Duration) (time.Duration, bool) {
 
 // Sent accounts for something that will be reported if it arrives.
 func (p *Path) Sent(now time.Duration) {
-	if p.waiting < 0 {
+	switch {
+	case p.waiting < 0:
 		p.waiting = now
+	case p.second < 0 && now-p.waiting >= apart:
+		p.second = now
 	}
 }
 
@@ -132,7 +149,7 @@ func (p *Path) Expect(now time.Duration) wire.Clock {
 // oldest is the send time of the oldest packet still unreported, < 0 if none.
 // It returns true if the path has come (back) to life by it.
 func (p *Path) Confirmed(now, oldest time.Duration) bool {
-	p.waiting = -1
+	p.waiting, p.second = -1, -1
 	if oldest >= 0 {
 		p.waiting = now // progress restarts the wait
 	}
@@ -166,12 +183,30 @@ func (p *Path) SuspectAfter(feedback time.Duration) time.Duration {
 	return max(p.rtt+4*p.rttVar+2*feedback+suspectSlack, suspectMin)
 }
 
+// askAfter is how long a report may take before it is overdue.
+func (p *Path) askAfter(feedback time.Duration) time.Duration {
+	return p.rtt + 2*p.rttVar + 2*feedback + askSlack
+}
+
+// suspectAt is when the path becomes suspect unless something is reported.
+// There must be a second thing.
+func (p *Path) suspectAt(feedback time.Duration) time.Duration {
+	return max(p.waiting+p.SuspectAfter(feedback), p.second+p.askAfter(feedback))
+}
+
 // Check does what is due by now and returns true if the path has just become
-// suspect. busy: the session carries data.
+// suspect. It may bring the next ping forward.
 func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
 	switch p.state {
 	case schedulers.Active:
-		if p.waiting >= 0 && now-p.waiting >= p.SuspectAfter(feedback) {
+		switch {
+		case p.waiting < 0:
+		case p.second < 0:
+			if now-p.waiting >= p.askAfter(feedback) {
+				p.second = now
+				p.Hasten(now)
+			}
+		case now >= p.suspectAt(feedback):
 			p.suspect(now)
 			return true
 		}
@@ -186,8 +221,10 @@ func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
 // NextCheck is when Check may have something to do; ok is false if never.
 func (p *Path) NextCheck(feedback time.Duration) (at time.Duration, ok bool) {
 	switch {
+	case p.state == schedulers.Active && p.waiting >= 0 && p.second < 0:
+		return p.waiting + p.askAfter(feedback), true
 	case p.state == schedulers.Active && p.waiting >= 0:
-		return p.waiting + p.SuspectAfter(feedback), true
+		return p.suspectAt(feedback), true
 	case p.state == schedulers.Suspect:
 		return p.since + deadAfter, true
 	}

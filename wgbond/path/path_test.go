@@ -91,11 +91,20 @@ func TestLife(t *testing.T) {
 		t.Error("nothing is waited for, yet a check is due")
 	}
 
-	// Silence: 60 + 4·30 + 2·10 + 50 = 250 ms after something was sent.
+	// Silence: 60 + 2·30 + 2·10 + 10 = 150 ms after something was sent comes a
+	// ping, and when that is unanswered as long the path is suspect.
 	p.Sent(now)
 	due, ok := p.NextCheck(fb)
-	if !ok || due != now+250*ms {
-		t.Fatalf("suspect after %v, want 250ms", due-now)
+	if !ok || due != now+150*ms {
+		t.Fatalf("asked after %v, want 150ms", due-now)
+	}
+	if p.Check(due, fb) || p.NextPing() != due {
+		t.Fatalf("the ping is due at %v, want %v; state %v", p.NextPing(), due, p.State())
+	}
+	p.Ping(due, false)
+	due, ok = p.NextCheck(fb)
+	if !ok || due != now+300*ms {
+		t.Fatalf("suspect after %v, want 300ms", due-now)
 	}
 	if p.Check(due-1, fb) {
 		t.Error("suspect too early")
@@ -127,6 +136,8 @@ func TestProgressRestartsWait(t *testing.T) {
 	p.Confirmed(now, -1)
 	p.Sent(now)
 	p.Confirmed(now+200*ms, now+10*ms)
+	p.Sent(now + 205*ms) // together with what waits: as likely lost by one loss
+	p.Sent(now + 210*ms)
 	due, _ := p.NextCheck(10 * ms)
 	if want := now + 200*ms + p.SuspectAfter(10*ms); due != want {
 		t.Errorf("suspect at %v, want %v", due, want)
