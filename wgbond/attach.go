@@ -70,8 +70,8 @@ func (s *Session) dropLink(l *link) {
 		s.cfg.Pool.Put(l.control.popFront())
 	}
 	s.links[l.id] = nil
-	if s.plainLink == l {
-		s.plainLink = nil
+	if s.plain.link == l {
+		s.plain.link = nil
 	}
 	s.order.PathGone(s.now, l.id)
 	s.recv.PathGone(l.id)
@@ -268,8 +268,8 @@ func (s *Session) forgetPeer() {
 		fresh.txPackets, fresh.txBytes, fresh.rxPackets, fresh.rxBytes = l.txPackets, l.txBytes, l.rxPackets, l.rxBytes
 		fresh.attachAt = s.now
 		fresh.path.Heard(s.now)
-		if s.plainLink == l {
-			s.plainLink = fresh
+		if s.plain.link == l {
+			s.plain.link = fresh
 		}
 	}
 	if s.ordinal > 0 {

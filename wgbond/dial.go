@@ -109,6 +109,7 @@ func (s *Session) judgeBond() {
 	switch {
 	case s.workingLinks() != 0:
 		s.dial.worked, s.dial.lost = s.now, false
+		s.plain.answered() // what matters of it is the bond's now
 		if s.cfg.Role == Client && s.dial.unanswered >= maxUnanswered && !s.dial.dialling {
 			s.redial()
 		}

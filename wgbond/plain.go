@@ -2,12 +2,45 @@ package wgbond
 
 import "time"
 
+// Before a stock server, WireGuard's own datagrams are all there is: no ping
+// tells a path that died from a server that has nothing to say. But a copy
+// does, by another path, of the last datagram that brought no answer:
+//
+//	it had arrived        the server drops the copy as a replay: nothing changed
+//	it was lost           the server takes it, and answers where it came from
+//
+// So a wrong guess costs one datagram, and a right one moves the server, whose
+// answer moves us. (wireguard-go and the kernel's WireGuard let only what
+// passes the replay filter change a peer's endpoint.)
 const (
+	// plainAsk is the time without an answer after which the copy goes out,
+	// by all other paths; it doubles, plainAsks times.
+	plainAsk  = 300 * time.Millisecond
+	plainAsks = 3
 	// A plain path that carried data and brought nothing back for plainDoubt
 	// is left for the next one. A stock peer answers data within ten seconds
 	// at the latest (its keepalive), a TCP flow within a round trip.
 	plainDoubt = 3 * time.Second
 )
+
+// plainState is a session's way without a bond.
+type plainState struct {
+	link  *link         // carries the data; nil: none chosen yet
+	since time.Duration // data went out unanswered since; < 0: it did not
+	last  []byte        // the newest of that data
+	asks  int           // copies of it sent
+}
+
+// answered notes that nothing waits for an answer.
+func (p *plainState) answered() { p.since, p.asks = -1, 0 }
+
+// askAt is when a copy of the last datagram is due; Never if none is.
+func (p *plainState) askAt() time.Duration {
+	if p.link == nil || p.since < 0 || p.asks >= plainAsks {
+		return Never
+	}
+	return p.since + plainAsk<<p.asks
+}
 
 // sendPlain sends a data message by the one path that plain WireGuard uses.
 func (s *Session) sendPlain(pkt []byte) {
@@ -16,8 +49,11 @@ func (s *Session) sendPlain(pkt []byte) {
 		s.counts.drop(dropNoPath)
 		return
 	}
-	if s.plainSince < 0 {
-		s.plainSince = s.now
+	if s.plain.since < 0 {
+		s.plain.since = s.now
+	}
+	if s.cfg.Role == Client {
+		s.plain.last = append(s.plain.last[:0], pkt...)
 	}
 	s.counts.plain++
 	s.pushControl(l, append(s.cfg.Pool.Get()[:0], pkt...))
@@ -29,17 +65,32 @@ func (s *Session) plainPath() *link {
 	if s.cfg.Role == Server {
 		return s.lastHeard()
 	}
-	if s.plainLink != nil && (s.plainSince < 0 || s.now-s.plainSince < plainDoubt) {
-		return s.plainLink
+	p := &s.plain
+	if p.link != nil && (p.since < 0 || s.now-p.since < plainDoubt) {
+		return p.link
 	}
-	if s.plainLink == nil {
-		s.plainLink = s.lastHeard()
+	if p.link == nil {
+		p.link = s.lastHeard()
 	} else {
-		s.plainLink = s.linkAfter(s.plainLink)
+		p.link = s.linkAfter(p.link)
 		s.counts.failovers++
 	}
-	s.plainSince = -1
-	return s.plainLink
+	p.answered()
+	return p.link
+}
+
+// askPlain sends the copy that is due.
+func (s *Session) askPlain() {
+	p := &s.plain
+	if s.now < p.askAt() {
+		return
+	}
+	p.asks++
+	for _, l := range s.links {
+		if l != nil && l != p.link {
+			s.pushControl(l, append(s.cfg.Pool.Get()[:0], p.last...))
+		}
+	}
 }
 
 // lastHeard is the path by which something came last, or the first one.
@@ -74,20 +125,25 @@ func (s *Session) linkAfter(l *link) *link {
 // plainHeard notes that something came by l. If the plain path is in doubt, l
 // takes its place.
 func (s *Session) plainHeard(l *link) {
-	if s.plainLink == l {
-		s.plainSince = -1
-		return
-	}
-	if s.plainLink == nil || s.plainSince >= 0 && s.now-s.plainSince > plainDoubt/3 {
-		s.plainLink, s.plainSince = l, -1
+	p := &s.plain
+	switch {
+	case p.link == l:
+		p.answered()
+	case p.link == nil:
+		p.link = l
+		p.answered()
+	case p.asks > 0:
+		p.link = l
+		p.answered()
+		s.counts.failovers++
 	}
 }
 
 // plainFailed leaves a path whose socket says that it is gone.
 func (s *Session) plainFailed(l *link) {
-	if s.plainLink == l {
-		s.plainLink = s.linkAfter(l)
-		s.plainSince = -1
+	if s.plain.link == l {
+		s.plain.link = s.linkAfter(l)
+		s.plain.answered()
 		s.counts.failovers++
 	}
 }

@@ -163,9 +163,8 @@ type Session struct {
 	remotes      uint64 // version
 	closed       bool
 	dial         dialState
-	plainLink    *link
-	plainSince   time.Duration // data went out unanswered since; < 0: it did not
-	deliverExtra [][]byte      // goes on without order
+	plain        plainState
+	deliverExtra [][]byte // goes on without order
 
 	counts counters
 	trace  *tracer // nil: off
@@ -179,7 +178,7 @@ func New(now time.Duration, cfg Config) *Session {
 		order:        reorder.New(reorder.Params{Deadline: reorderDeadline}),
 		lastSend:     -1,
 		lastData:     -1,
-		plainSince:   -1,
+		plain:        plainState{since: -1},
 		noticesAt:    Never,
 		reportedAt:   now - time.Second,
 		repairTokens: repairBurst,
@@ -221,6 +220,7 @@ func (s *Session) Advance(now time.Duration) {
 // unless it is due.
 func (s *Session) advance() {
 	s.dialStep()
+	s.askPlain()
 	for _, l := range s.links {
 		if l != nil {
 			s.checkLink(l)
@@ -242,7 +242,7 @@ func (s *Session) advance() {
 // Next is when Advance must be called, or Never. It may change with every
 // other call.
 func (s *Session) Next() time.Duration {
-	next := min(s.feedbackDue(), s.noticesAt, s.dialDue(), s.order.Next())
+	next := min(s.feedbackDue(), s.noticesAt, s.dialDue(), s.plain.askAt(), s.order.Next())
 	if s.active() {
 		next = min(next, s.planAt)
 	}

@@ -282,7 +282,7 @@ func TestNoShim(t *testing.T) {
 	if st.Bonded || st.PlainReason == "" {
 		t.Errorf("bonded %v, reason %q", st.Bonded, st.PlainReason)
 	}
-	within(t, "longest gap, ms", float64(f.maxGap)/1e6, 0, 3100)
+	within(t, "longest gap, ms", float64(f.maxGap)/1e6, 0, 450)
 	within(t, "fail-overs", float64(st.Failovers), 1, 1)
 }
 
