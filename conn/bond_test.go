@@ -343,3 +343,19 @@ func TestGarbageOnPaths(t *testing.T) {
 	})
 	wgtest.Transfer(t, p.client, p.server, true, 1<<20)
 }
+
+// TestIPv6: the listening socket and the paths of the other family.
+func TestIPv6(t *testing.T) {
+	p := newPair(t, "a", "b")
+	to := netip.AddrPortFrom(netip.IPv6Loopback(), p.port)
+	p.client.AddPeer(t, p.server, to.String())
+	if err := p.clientBind.SetPeers(p.client.Key, []Peer{{PublicKey: p.server.Key.Public(), Endpoint: to}}); err != nil {
+		t.Fatal(err)
+	}
+	p.client.Up(t)
+	p.bonded(t, 2)
+	wgtest.Transfer(t, p.client, p.server, true, 1<<20)
+	if got := netip.MustParseAddrPort(p.server.Get(t, "endpoint")).Addr(); got != netip.IPv6Loopback() {
+		t.Errorf("the server sees its peer at %v, want [::1]", got)
+	}
+}

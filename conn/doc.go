@@ -25,12 +25,14 @@
 // In the order in which they are taken:
 //
 //	Bind.mu            Open, Close, SetMark, SetPeers: never the packets' way
+//	Server.life        Start, Stop, Close, Revoke
 //	Dialled.mu         its paths
 //	dialPath.mu        one path's socket and state
-//	Server.handsMu     handshakes
+//	Server.handsMu     handshakes, and the establishing of sessions
 //	Session.mu         the engine; held for a batch, never over I/O
-//	Server.mu          who has which address and index
-//	queue.mu, plainMu  leaves
+//	leaseKeeper.mu     a leaf: what a relay has granted
+//	Server.mu          a leaf: who has which address and index
+//	queue.mu, copies.mu, plainMu, allowedMu, configuredMu   leaves
 //
 // Send and ReceiveFunc take Session.mu and queue.mu only; which session a
 // datagram belongs to they find by atomic loads.
