@@ -129,7 +129,7 @@ func (s *Session) pushControl(l *link, b []byte) {
 
 // checkLink does what is due on one path.
 func (s *Session) checkLink(l *link) {
-	if l.path.Check(s.now, feedbackBusy) {
+	if l.path.Check(s.now, feedbackBusy, s.reportAt) {
 		s.linkSuspect(l)
 	}
 	if s.transport == nil {
@@ -151,7 +151,7 @@ func (s *Session) checkLink(l *link) {
 
 func (s *Session) linkDue(l *link) time.Duration {
 	due := Never
-	if at, ok := l.path.NextCheck(feedbackBusy); ok {
+	if at, ok := l.path.NextCheck(feedbackBusy, s.reportAt); ok {
 		due = at
 	}
 	if s.transport == nil {
@@ -170,6 +170,7 @@ func (s *Session) linkDue(l *link) time.Duration {
 func (s *Session) linkSuspect(l *link) {
 	s.counts.suspects++
 	lost := s.hist.Recall(l.id, s.now)
+	l.rate.TakenBack()
 	l.lost += uint64(len(lost))
 	s.trace.lost(lost, "silent")
 	s.lostSizes(lost)

@@ -110,6 +110,10 @@ type Controller struct {
 	deliveredAt wire.Clock
 	firstSent   time.Duration
 
+	// blind: packets were taken back without a report of what became of them, so
+	// delivered is behind, and no sample may begin there.
+	blind bool
+
 	// appLimitedUntil is the delivered count up to which packets were sent
 	// with less than the path could carry.
 	appLimitedUntil uint64
@@ -122,6 +126,7 @@ type Controller struct {
 	round         uint64
 	roundEnd      uint64 // delivered count that ends the round
 	roundMinRTT   time.Duration
+	roundMaxRTT   time.Duration
 	roundBytes    uint64 // delivered in this round
 	roundLost     uint64
 	fullRate      float64
@@ -149,7 +154,7 @@ func (c *Controller) Restart(now time.Duration) {
 	*c = Controller{
 		p: c.p, minRTT: c.minRTT, vary: c.vary,
 		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
-		roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
+		blind: c.blind, roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
 	}
 }
 
@@ -164,8 +169,12 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 		c.firstSent = now
 		c.deliveredAt = expect
 	}
+	deliveredAt := c.deliveredAt
+	if c.blind {
+		deliveredAt = 0
+	}
 	return Stamp{
-		delivered: c.delivered, deliveredAt: c.deliveredAt,
+		delivered: c.delivered, deliveredAt: deliveredAt,
 		firstSent: c.firstSent, sent: now,
 		appLimited: c.appLimitedUntil > 0,
 	}
@@ -191,10 +200,11 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	if d.RTT > 0 && (c.roundMinRTT == 0 || d.RTT < c.roundMinRTT) {
 		c.roundMinRTT = d.RTT
 	}
+	c.roundMaxRTT = max(c.roundMaxRTT, d.RTT)
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
 	c.vary.add(d, c.mode != cruise || c.appLimitedUntil > 0)
-	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
+	c.delivered, c.deliveredAt, c.firstSent, c.blind = d.Bytes, d.Arrived, d.Stamp.sent, false
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
 	}
@@ -233,7 +243,7 @@ func (c *Controller) endRound(d Delivery) {
 	}
 	c.round++
 	c.roundEnd = c.delivered
-	c.roundMinRTT, c.roundBytes, c.roundLost = 0, 0, 0
+	c.roundMinRTT, c.roundMaxRTT, c.roundBytes, c.roundLost = 0, 0, 0, 0
 }
 
 // checkFull ends Startup: growth has stopped, or a queue or loss shows that
@@ -246,7 +256,7 @@ func (c *Controller) checkFull(loss float64, d Delivery) {
 	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
 	if r > c.fullRate*fullPipeGain {
 		c.fullRate, c.fullRounds = r, 0
-	} else if !d.Stamp.appLimited || d.RTT > queued {
+	} else if !d.Stamp.appLimited || c.roundMaxRTT > queued {
 		// With less than the path can carry, no growth says nothing; unless it
 		// queues, as it does under bursts.
 		c.fullRounds++
@@ -330,6 +340,17 @@ func (c *Controller) stepCycle(now time.Duration, d Delivery) {
 		c.cycleIndex = (c.cycleIndex + 1) % len(cycle)
 		c.cycleStart = now
 	}
+}
+
+// TakenBack tells that the packets in flight were taken for lost because
+// nothing was reported, not because the report said so.
+func (c *Controller) TakenBack() { c.blind = true }
+
+// Reported takes in a report whose packet tells nothing of the path's rate: it
+// was sent more than once. bytes and arrived are as in Delivery.
+func (c *Controller) Reported(bytes uint64, arrived wire.Clock) {
+	c.roundBytes += bytes - min(bytes, c.delivered)
+	c.delivered, c.deliveredAt, c.blind = bytes, arrived, false
 }
 
 // Lost accounts for bytes that were declared lost on the path.
