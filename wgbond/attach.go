@@ -63,6 +63,7 @@ func (s *Session) RemovePath(now time.Duration, id schedulers.PathID) {
 func (s *Session) dropLink(l *link) {
 	l.attached = false
 	s.linkSuspect(l)
+	s.giveUpFlight(l)
 	if l.lending {
 		s.retired[l.id] = l
 	}

@@ -28,6 +28,10 @@ const (
 	tuneEvery = time.Second
 	tuneMin   = 50 * time.Millisecond
 
+	// tailRepeats is how often the last feedback of many is repeated when
+	// nothing more comes: the peer may be waiting for it to send more.
+	tailRepeats = 2
+
 	markerAfter = 10 * time.Millisecond
 )
 
@@ -118,7 +122,12 @@ func (s *Session) controlLink() *link {
 // feedbackDue is when the next feedback goes out; Never if nothing came.
 func (s *Session) feedbackDue() time.Duration {
 	packets, since := s.recv.Pending()
-	if packets == 0 || s.transport == nil {
+	switch {
+	case s.transport == nil:
+		return Never
+	case packets == 0 && s.tailRepeats > 0:
+		return s.reportedAt + feedbackSlow<<(tailRepeats-s.tailRepeats)
+	case packets == 0:
 		return Never
 	}
 	if packets == 1 && !s.recv.Hole() {
@@ -131,6 +140,11 @@ func (s *Session) feedbackDue() time.Duration {
 // has been silent: it may have died, and without feedback the peer would take
 // every path for dead.
 func (s *Session) sendFeedback() {
+	if packets, _ := s.recv.Pending(); packets == 0 {
+		s.tailRepeats--
+	} else if packets > 1 {
+		s.tailRepeats = tailRepeats
+	}
 	s.reportedAt = s.now
 	s.recv.Report(s.now, &s.fb)
 	l := s.controlLink()
@@ -152,7 +166,7 @@ func (s *Session) sendFeedback() {
 
 // heardLately is the silence after which a path is not trusted with feedback
 // alone.
-const heardLately = 30 * time.Millisecond
+const heardLately = 60 * time.Millisecond
 
 // heardLast is the attached path, other than l, that was heard last.
 func (s *Session) heardLast(l *link) (best *link) {
@@ -210,7 +224,10 @@ func (s *Session) tune() {
 			continue
 		}
 		used := s.plan.Classes[schedulers.Bulk].Paths[l.id].Use || s.plan.Classes[schedulers.Small].Paths[l.id].Use
-		if s.usable(l) && used || s.hist.InFlight(l.id) > 0 && l.path.State() == schedulers.Active {
+		// What a suspect path has in flight is under way by it or as copies: the
+		// order waits for either, but not for ever.
+		waits := s.usable(l) || l.path.State() == schedulers.Suspect && s.now-l.suspectAt < repairAge
+		if s.usable(l) && used || waits && s.hist.InFlight(l.id) > 0 {
 			f.Live |= 1 << l.id
 		}
 	}

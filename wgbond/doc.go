@@ -24,6 +24,7 @@
 //	session.go    Config, Session, its clockwork
 //	link.go       one path as the session holds it: path + rate + queues
 //	send.go       from Send to Transmit
+//	help.go       an idle path takes over what is stuck on another
 //	feedback.go   the peer's feedback: rates, losses, repair
 //	receive.go    from Receive to Deliver
 //	control.go    control messages out: feedback, notices, pings

@@ -20,6 +20,7 @@ type news struct {
 	rtt     time.Duration
 	packets uint64 // newly reported
 	size    int    // of the datagram named; 0: unknown
+	newer   bool   // the newest packet is another than in the report before
 }
 
 // onFeedback takes in the peer's feedback.
@@ -28,7 +29,7 @@ func (s *Session) onFeedback(f *wire.Feedback) {
 		s.counts.drop(dropStaleFeedback) // overtaken by a newer one
 		return
 	}
-	s.lastReport, s.reportAt = f.Sent, s.now
+	s.lastReport = f.Sent
 
 	var all [schedulers.MaxPaths]news
 	n := 0
@@ -59,8 +60,9 @@ func (s *Session) readReport(r *wire.PathReport, sent wire.Clock) (news, bool) {
 	if l == nil || r.Packets == l.reported.packets {
 		return news{}, false
 	}
-	w := news{link: l, report: *r, packets: l.count(r)}
-	if p := s.hist.Newest(r); p != nil && p.Transmissions == 1 {
+	w := news{link: l, report: *r, packets: l.count(r), newer: r.Index != l.newestIndex || r.Last != l.newest}
+	l.newestIndex, l.newest = r.Index, r.Last
+	if p := s.hist.Newest(r); p != nil && p.Transmissions == 1 && w.newer {
 		// Karn: of a packet sent twice it is not known which one came.
 		l.path.Measured(s.now, p.Sent, r.Arrived, sent)
 		w.size = len(p.Buf)
@@ -100,11 +102,14 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		l.mtu.Arrived(s.now, w.size)
 		s.judgeMTU(l)
 	}
+	l.progressAt = s.now
 	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
 		s.linkAlive(l)
 	}
 	if !w.sampled {
-		l.rate.Reported(l.delivered.bytes, w.report.Arrived)
+		if w.newer {
+			l.rate.Passed(l.delivered.bytes, w.report.Arrived)
+		}
 		s.trace.acked(w, lostPackets)
 		return
 	}
@@ -210,7 +215,6 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	}
 	ping := *slot
 	slot.sent = -1
-	s.reportAt = s.now
 	if ping.probe > 0 || ping.behind > 0 {
 		s.onProbePong(l, ping)
 		return
@@ -218,20 +222,43 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	sent := ping.sent
 	l.path.Measured(s.now, sent, f.Received, f.Received)
 
-	// What left well before the ping and is not reported by now is lost: the
-	// ping came through behind it.
+	// The ping came through behind what left before it. What of that the next
+	// feedback does not report is lost.
 	smoothed, deviation := l.path.RTT()
-	overdue := min(sent, s.now-smoothed-4*deviation-2*feedbackSlow)
-	lost := s.hist.Recall(l.id, overdue)
+	l.recallSent, l.recallClock = sent, f.Received
+	l.recallAt = s.now + smoothed + 4*deviation + 2*feedbackSlow
+	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
+		s.linkAlive(l)
+	}
+}
+
+// recallDue ends the wait that a ping's answer began.
+func (s *Session) recallDue(l *link) {
+	if l.recallAt == 0 {
+		return
+	}
+	var lost []feedback.Handle
+	switch {
+	case s.now >= l.recallAt:
+		l.recallAt = 0
+		lost = s.hist.Recall(l.id, l.recallSent)
+	case s.lastReport >= l.recallClock+recallSlack && s.lastReport > l.recallTried:
+		l.recallTried = s.lastReport
+		var all bool
+		if lost, all = s.hist.Missed(l.id, l.recallSent); all {
+			l.recallAt = 0
+		}
+	}
 	s.trace.lost(lost, "ping")
 	s.lostSizes(lost)
 	l.lost += uint64(len(lost))
 	for _, h := range lost {
 		l.rate.Lost(s.hist.Get(h).Size)
 	}
-	revived := l.path.Confirmed(s.now, s.hist.Oldest(l.id))
 	s.repair(lost, false)
-	if revived {
-		s.linkAlive(l)
-	}
 }
+
+// recallSlack is how much later than a ping's arrival a feedback must have
+// been made to tell of all that came before the ping: paths may reorder a
+// little.
+const recallSlack = wire.Clock(5000)

@@ -7,6 +7,7 @@ import (
 	"github.com/wg-bond/wg-bond/wgbond/feedback"
 	"github.com/wg-bond/wg-bond/wgbond/path"
 	"github.com/wg-bond/wg-bond/wgbond/rate"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
 // PathConfig is what is known of a path before it is used.
@@ -73,6 +74,17 @@ type link struct {
 	rxPackets, rxBytes uint64
 	lost, repairs      uint64
 	loss               float64 // smoothed ratio
+	suspectAt          time.Duration
+	newest             uint64 // counter of the path's newest packet in the latest report
+	newestIndex        uint32
+	progressAt         time.Duration // when the peer last reported something new
+
+	// A ping was answered: what left at or before recallSent and is not
+	// reported by a feedback that the peer made after recallClock, or until
+	// recallAt, is lost. recallAt is 0 if there is nothing to wait for.
+	recallSent, recallAt time.Duration
+	recallClock          wire.Clock
+	recallTried          wire.Clock // the feedback that was looked at last
 }
 
 // total counts packets and their bytes.
@@ -129,9 +141,13 @@ func (s *Session) pushControl(l *link, b []byte) {
 
 // checkLink does what is due on one path.
 func (s *Session) checkLink(l *link) {
-	if l.path.Check(s.now, feedbackBusy, s.reportAt) {
+	if l.path.Check(s.now, feedbackBusy) {
 		s.linkSuspect(l)
 	}
+	if l.path.State() != schedulers.Active && s.now-l.suspectAt >= repairAge && s.hist.InFlight(l.id) > 0 {
+		s.giveUpFlight(l)
+	}
+	s.recallDue(l)
 	if s.transport == nil {
 		return
 	}
@@ -151,8 +167,14 @@ func (s *Session) checkLink(l *link) {
 
 func (s *Session) linkDue(l *link) time.Duration {
 	due := Never
-	if at, ok := l.path.NextCheck(feedbackBusy, s.reportAt); ok {
+	if at, ok := l.path.NextCheck(feedbackBusy); ok {
 		due = at
+	}
+	if l.path.State() != schedulers.Active && s.hist.InFlight(l.id) > 0 {
+		due = min(due, l.suspectAt+repairAge)
+	}
+	if l.recallAt > 0 {
+		due = min(due, l.recallAt)
 	}
 	if s.transport == nil {
 		return due
@@ -166,21 +188,54 @@ func (s *Session) linkDue(l *link) time.Duration {
 	return due
 }
 
-// linkSuspect moves everything off a path that has fallen silent.
+// linkSuspect moves everything off a path that has fallen silent. What is in
+// flight may be lost or late: copies of it go out elsewhere, and it counts as
+// in flight until the path is heard again, or given up.
 func (s *Session) linkSuspect(l *link) {
 	s.counts.suspects++
+	l.suspectAt = s.now
+	l.mtu.Silent(s.now)
+	s.unbind(l)
+	s.judgeExecutor(l)
+	s.copySuspects()
+	s.planAt = s.now
+}
+
+// copySuspects queues copies of what is in flight on paths that have fallen
+// silent, if there is a path to send them by.
+func (s *Session) copySuspects() {
+	if s.workingLinks() == 0 {
+		return
+	}
+	for _, l := range s.links {
+		if l == nil || s.usable(l) {
+			continue
+		}
+		from := 0
+		for {
+			h, ok := s.hist.Uncopied(l.id, s.now)
+			if !ok {
+				break
+			}
+			c, ok := s.copyOf(s.hist.Get(h))
+			if !ok {
+				break
+			}
+			s.counts.copies++
+			s.requeue(c, s.hist.Get(c), &from)
+		}
+	}
+}
+
+// giveUpFlight ends the wait for what is in flight on a path.
+func (s *Session) giveUpFlight(l *link) {
 	lost := s.hist.Recall(l.id, s.now)
-	l.rate.TakenBack()
 	l.lost += uint64(len(lost))
 	s.trace.lost(lost, "silent")
 	s.lostSizes(lost)
-	l.mtu.Silent(s.now)
-	s.unbind(l)
 	for _, h := range lost {
 		s.resend(h, true)
 	}
-	s.judgeExecutor(l)
-	s.planAt = s.now
 }
 
 // unbind gives what waits for a path back to the send queue's head, in order.
@@ -194,10 +249,17 @@ func (s *Session) unbind(l *link) {
 	}
 }
 
+// keepRate is how long a silence may last for the path's rate to be taken for
+// what it was: a cellular link pauses now and then.
+const keepRate = time.Second
+
 // linkAlive begins anew on a path that has come (back) to life.
 func (s *Session) linkAlive(l *link) {
-	l.rate.Restart(s.now)
+	if s.now-l.suspectAt > keepRate {
+		l.rate.Restart(s.now)
+	}
 	s.judgeExecutor(l)
+	s.copySuspects()
 	s.planAt = s.now
 	s.tuned.Live = 0 // tell the peer
 }

@@ -193,9 +193,12 @@ func (s *Session) bind() {
 	for s.queue.len() > 0 {
 		w := s.queue.front()
 		p := s.hist.Get(w.Handle)
-		if p == nil { // reported delivered meanwhile
+		if p == nil || !s.hist.Wanted(p) { // reported delivered meanwhile
 			s.queue.popFront()
 			s.queueBytes -= w.size
+			if p != nil {
+				s.hist.Drop(w.Handle)
+			}
 			continue
 		}
 		class := classOf(len(p.Buf))
@@ -215,7 +218,7 @@ func (s *Session) bind() {
 		}
 		s.queue.popFront()
 		s.queueBytes -= w.size
-		if s.codel.Drop(s.now, s.now-p.Queued, s.queueBytes) && p.Transmissions == 0 {
+		if fresh := p.Transmissions == 0 && !p.IsCopy(); fresh && s.codel.Drop(s.now, s.now-p.Queued, s.queueBytes) {
 			s.voidPacket(w.Handle, p, dropCoDel)
 			continue
 		}
@@ -258,17 +261,25 @@ func (s *Session) copyTo(mask uint32, h feedback.Handle) {
 			s.counts.drop(dropCopy)
 			return
 		}
-		buf := append(s.cfg.Pool.Get()[:0], p.Buf...)
-		c, ok := s.hist.AddCopy(p, buf)
+		c, ok := s.copyOf(p)
 		if !ok {
-			s.cfg.Pool.Put(buf)
-			s.counts.drop(dropCopy)
 			return
 		}
 		s.exec.Charge(s.now, l.id, p.Size)
 		s.pushData(l, c, s.hist.Get(c))
 		s.trace.bound(l, s.hist.Get(c), "copy")
 	})
+}
+
+// copyOf makes an extra copy of a packet.
+func (s *Session) copyOf(p *packet) (feedback.Handle, bool) {
+	buf := append(s.cfg.Pool.Get()[:0], p.Buf...)
+	c, ok := s.hist.AddCopy(p, buf)
+	if !ok {
+		s.cfg.Pool.Put(buf)
+		s.counts.drop(dropCopy)
+	}
+	return c, ok
 }
 
 // copyQueue bounds the copies that wait for a slower path, bytes.
@@ -348,7 +359,9 @@ func (s *Session) nextPacket(l *link) (h feedback.Handle, p *packet) {
 	for l.queue.len() > 0 {
 		w := l.queue.popFront()
 		l.queued -= w.size
-		if p = s.hist.Get(w.Handle); p != nil {
+		if p = s.hist.Get(w.Handle); p != nil && !s.hist.Wanted(p) {
+			s.hist.Drop(w.Handle)
+		} else if p != nil {
 			s.exec.SetBacklog(s.now, l.id, l.queued)
 			s.judgeExecutor(l)
 			return w.Handle, p
@@ -418,14 +431,12 @@ func (s *Session) adaptQueue() {
 		return
 	}
 	v := sum / rates
-	// A short path has short round trips to lose to a queue.
-	steady := min(codelSteady, max(longest/4, codelSteady/3))
-	s.codel.Target = steady + time.Duration(v*float64(codelVarying-steady))
+	s.codel.Target = codelSteady + time.Duration(v*float64(codelVarying-codelSteady))
 	s.codel.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
 	// A flow needs a round trip to react (RFC 8289, 4.4), and a standing queue
 	// in proportion to be judged by.
 	s.codel.Interval = max(s.codel.Interval, longest+longest/4)
-	s.codel.Target = max(s.codel.Target, longest/8)
+	s.codel.Target = max(s.codel.Target, s.codel.Interval/10)
 }
 
 func (s *Session) snapshot() {

@@ -116,6 +116,8 @@ type Session struct {
 
 	links [schedulers.MaxPaths]*link
 
+	helpAt time.Duration // when idle paths may help next
+
 	early   []byte // a handshake message that found no path; see sendEverywhere
 	earlyAt time.Duration
 	// retired paths are gone but for what a writer still holds of them.
@@ -138,21 +140,20 @@ type Session struct {
 	lastSend     time.Duration // data from the local WireGuard; < 0: never
 	repairTokens float64       // bytes
 	lastReport   wire.Clock    // Sent of the newest feedback
-	reportAt     time.Duration // when the peer last reported anything
 	tuned        wire.Tune     // as last told
 	tunedAt      time.Duration
 
 	// Receiving half.
-	recv       feedback.Receiver
-	order      *reorder.Buffer
-	lastData   time.Duration // data from the peer; < 0: never
-	reportedAt time.Duration // when feedback last went out
-	fb         wire.Feedback
+	recv        feedback.Receiver
+	order       *reorder.Buffer
+	lastData    time.Duration // data from the peer; < 0: never
+	reportedAt  time.Duration // when feedback last went out
+	tailRepeats int           // feedbacks still to be repeated
+	fb          wire.Feedback
 
 	// Control.
-	due          time.Duration // what Next said; Never: it was not asked
-	instance     uint64        // ours
-	peer         uint64        // instance of the peer; 0: unknown
+	instance     uint64 // ours
+	peer         uint64 // instance of the peer; 0: unknown
 	transport    *control.Transport
 	previous     *control.Transport // still opens what was under way at the change
 	establishAt  time.Duration
@@ -182,7 +183,6 @@ func New(now time.Duration, cfg Config) *Session {
 		lastData:     -1,
 		plain:        plainState{since: -1},
 		noticesAt:    Never,
-		due:          Never,
 		reportedAt:   now - time.Second,
 		repairTokens: repairBurst,
 	}
@@ -222,14 +222,6 @@ func (s *Session) Advance(now time.Duration) {
 // advance runs after every input and at every deadline. Each step does nothing
 // unless it is due.
 func (s *Session) advance() {
-	if late := s.now - s.due; late > lateAfter {
-		for _, l := range s.links {
-			if l != nil {
-				l.path.Grace(late)
-			}
-		}
-	}
-	s.due = Never
 	s.dialStep()
 	s.askPlain()
 	for _, l := range s.links {
@@ -241,6 +233,7 @@ func (s *Session) advance() {
 		s.makePlan()
 	}
 	s.bind()
+	s.help()
 	if s.feedbackDue() <= s.now {
 		s.sendFeedback()
 	}
@@ -266,7 +259,6 @@ func (s *Session) Next() time.Duration {
 			next = min(next, l.rate.NextSend(s.now))
 		}
 	}
-	s.due = max(next, s.now)
 	s.trace.awaits(next)
 	return next
 }

@@ -68,6 +68,7 @@ type counters struct {
 	sent, got    uint64
 	plain        uint64
 	repairs      uint64
+	copies       uint64
 	suspects     uint64
 	failovers    uint64
 	strayData    uint64
@@ -89,6 +90,7 @@ type Status struct {
 	Paths       []PathStatus
 	Drops       map[string]uint64 // by reason; only those that happened
 	RepairsSent uint64
+	CopiesSent  uint64 // of packets stuck on another path; queued, some were not needed any more
 	Sent, Got   uint64 // WireGuard data to and from the peer, datagrams
 	Plain       uint64 // of Sent: sent without the bond
 	// OutOfOrder counts datagrams that were passed on late or a second time.
@@ -127,7 +129,7 @@ func (s *Session) Status(now time.Duration) Status {
 	s.now = now
 	st := Status{
 		Bonded: s.Bonded(), Queue: s.queueBytes,
-		RepairsSent: s.counts.repairs, Sent: s.counts.sent, Got: s.counts.got, Plain: s.counts.plain,
+		RepairsSent: s.counts.repairs, CopiesSent: s.counts.copies, Sent: s.counts.sent, Got: s.counts.got, Plain: s.counts.plain,
 		Suspects: s.counts.suspects, Failovers: s.counts.failovers,
 		PeerRestarts: s.counts.peerRestarts, BondLost: s.counts.bondLost,
 		Spurious: s.hist.Counts().Spurious, TunnelMTU: s.tunnelMTU(),

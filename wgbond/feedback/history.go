@@ -58,6 +58,7 @@ type Packet[S any] struct {
 
 	state      state
 	copy       bool // an extra copy: not looked up by counter
+	copied     bool // has an extra copy
 	lent       int
 	seq        uint64 // rises by one with each transmission on Path
 	gen        uint32
@@ -159,6 +160,7 @@ func (h *History[S]) AddCopy(of *Packet[S], buf []byte) (Handle, bool) {
 		return Handle{}, false
 	}
 	index, counter, size, at := of.Index, of.Counter, of.Size, of.Queued // slot may move of
+	of.copied = true
 	i := h.slot()
 	pk := &h.packets[i]
 	*pk = Packet[S]{Buf: buf, Index: index, Counter: counter, Size: size, Queued: at,
@@ -240,10 +242,17 @@ func (h *History[S]) Newest(r *wire.PathReport) *Packet[S] {
 		return nil
 	}
 	pk := h.at(p, r.Last)
-	if pk == nil || pk.state != inFlight || pk.Path != schedulers.PathID(r.Path) {
-		return nil
+	if pk != nil && pk.state == inFlight && pk.Path == schedulers.PathID(r.Path) {
+		return pk
 	}
-	return pk
+	if o := &h.paths[r.Path]; o.copies > 0 {
+		for i := o.head; i >= 0; i = h.packets[i].next {
+			if pk := &h.packets[i]; pk.copy && pk.Index == r.Index && pk.Counter == r.Last {
+				return pk
+			}
+		}
+	}
+	return nil
 }
 
 // Apply takes in a feedback: what it reports is delivered, and what should
@@ -261,7 +270,6 @@ func (h *History[S]) Apply(f *wire.Feedback) []Handle {
 			o := &h.paths[r.Path]
 			o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
 		}
-		h.copiesDone(schedulers.PathID(r.Path), r)
 	}
 	for i := range f.KeyPairs {
 		k := &f.KeyPairs[i]
@@ -276,6 +284,7 @@ func (h *History[S]) Apply(f *wire.Feedback) []Handle {
 		}
 	}
 	for id := range h.paths {
+		h.copiesDone(schedulers.PathID(id))
 		h.judge(schedulers.PathID(id))
 	}
 	return h.lost
@@ -289,13 +298,20 @@ func (h *History[S]) delivered(p *sending, c uint64) {
 	i := p.slots[c&capacityMask]
 	p.slots[c&capacityMask] = -1
 	switch {
+	case pk.state == inFlight && pk.copied:
+		// It may be the copy that came. Until the path reports something newer
+		// the packet is still on its way there, and fills it.
+		h.counts.Delivered++
+		pk.copy = true
+		h.paths[pk.Path].copies++
+		return
 	case pk.state == inFlight:
 		if pk.Transmissions == 1 { // as in Apply
 			o := &h.paths[pk.Path]
 			o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
 		}
 		h.unlink(i)
-	case pk.Transmissions > 0:
+	case pk.Transmissions > 0 && !pk.copied:
 		// Declared lost, not yet sent again, and here it is.
 		h.counts.Spurious++
 		o := &h.paths[pk.Path]
@@ -336,6 +352,45 @@ func (h *History[S]) lose(i int32) {
 	h.lost = append(h.lost, Handle{i, pk.gen})
 }
 
+// Uncopied finds the oldest packet in flight on a path that left at or before
+// sent and has no extra copy; false if there is none.
+func (h *History[S]) Uncopied(path schedulers.PathID, sent time.Duration) (Handle, bool) {
+	for i := h.paths[path].head; i >= 0; i = h.packets[i].next {
+		pk := &h.packets[i]
+		if pk.Sent > sent {
+			break
+		}
+		if !pk.copied && !pk.copy {
+			return Handle{i, pk.gen}, true
+		}
+	}
+	return Handle{}, false
+}
+
+// EachInFlight calls f for what is in flight on a path, oldest first, until f
+// returns false. f must not send, nor add but copies.
+func (h *History[S]) EachInFlight(path schedulers.PathID, f func(x Handle, size int, copied bool) bool) {
+	for i := h.paths[path].head; i >= 0; i = h.packets[i].next {
+		pk := &h.packets[i]
+		if !f(Handle{i, pk.gen}, pk.Size, pk.copied || pk.copy) {
+			return
+		}
+	}
+}
+
+// Wanted reports whether a packet is still worth sending: an extra copy is not
+// once the packet that it is a copy of was reported or dropped.
+func (h *History[S]) Wanted(pk *Packet[S]) bool {
+	if !pk.copy {
+		return true
+	}
+	p := h.pairOf(pk.Index)
+	return p != nil && h.at(p, pk.Counter) != nil
+}
+
+// IsCopy reports whether a packet is an extra copy.
+func (pk *Packet[S]) IsCopy() bool { return pk.copy }
+
 // Recall declares lost all that left by path at or before sent: the path has
 // died, or proved that it lives by carrying something later.
 func (h *History[S]) Recall(path schedulers.PathID, sent time.Duration) []Handle {
@@ -351,24 +406,37 @@ func (h *History[S]) Recall(path schedulers.PathID, sent time.Duration) []Handle
 	return h.lost
 }
 
-// copiesDone ends the copies that a path's report has passed.
-func (h *History[S]) copiesDone(path schedulers.PathID, r *wire.PathReport) {
-	o := &h.paths[path]
-	if o.copies == 0 || h.pairOf(r.Index) == nil {
-		return
-	}
-	current := h.pairs[h.cur].index
-	for i := o.head; i >= 0; {
+// Missed declares lost what left by path at or before sent and is not reported
+// by the feedback applied last, as far as that goes: the caller knows that it
+// would have been. It returns false if the feedback was cut short before.
+func (h *History[S]) Missed(path schedulers.PathID, sent time.Duration) (lost []Handle, all bool) {
+	h.lost = h.lost[:0]
+	for i := h.paths[path].head; i >= 0; {
 		pk := &h.packets[i]
 		next := pk.next
-		if pk.copy {
-			same := pk.Index == r.Index
-			if same && pk.Counter > r.Last || !same && pk.Index == current {
-				return // newer than what is reported
-			}
-			if same {
-				o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
-			}
+		if pk.Sent > sent {
+			break
+		}
+		if p := h.pairOf(pk.Index); p != nil && pk.Counter >= p.told {
+			return h.lost, false
+		}
+		h.lose(i)
+		i = next
+	}
+	return h.lost, true
+}
+
+// copiesDone ends the copies that a path's reports have passed: those sent no
+// later than the newest packet reported. Their counters say nothing, for a
+// copy of an old packet may follow a new one.
+func (h *History[S]) copiesDone(path schedulers.PathID) {
+	o := &h.paths[path]
+	if o.copies == 0 {
+		return
+	}
+	for i := o.head; i >= 0 && h.packets[i].seq <= o.reported; {
+		next := h.packets[i].next
+		if h.packets[i].copy {
 			h.unlink(i)
 			h.end(i)
 		}

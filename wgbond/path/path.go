@@ -34,21 +34,17 @@ const (
 	minWindow = 10 * time.Second
 
 	// A path is suspect when nothing came back for
-	// SRTT + 4·RTTVar + 2·feedback + suspectSlack, at least suspectMin.
+	// SRTT + 4·RTTVar + 2·feedback + suspectSlack, at least suspectMin and at
+	// most suspectMost above the least RTT.
 	suspectSlack = 50 * time.Millisecond
 	suspectMin   = 120 * time.Millisecond
+	suspectMost  = 500 * time.Millisecond // above the least RTT: a path that queues for longer is as good as silent
 	// A report of something is overdue after
 	// SRTT + 2·RTTVar + 2·feedback + askSlack: that of a lone packet takes
 	// longer than that of many. Losses less than apart from each other count
 	// as one.
 	askSlack = 10 * time.Millisecond
 	apart    = 10 * time.Millisecond
-	// heardLately is the silence within which a path counts as heard. A busy
-	// one is heard every few milliseconds.
-	heardLately = 100 * time.Millisecond
-	// reportsMissing is how much longer a path is trusted when nothing at all is
-	// reported: what it takes the peer to send its reports another way.
-	reportsMissing = 80 * time.Millisecond
 	// deadAfter is how long a suspect path is probed fast.
 	deadAfter = 3 * time.Second
 
@@ -186,7 +182,8 @@ func (p *Path) enter(now time.Duration, s schedulers.PathState) { p.state, p.sin
 // SuspectAfter is how long the path may be silent; feedback is the peer's
 // usual time between two feedbacks.
 func (p *Path) SuspectAfter(feedback time.Duration) time.Duration {
-	return max(p.rtt+4*p.rttVar+2*feedback+suspectSlack, suspectMin)
+	usual := max(p.rtt+4*p.rttVar+2*feedback+suspectSlack, suspectMin)
+	return min(usual, p.minRTT.value+suspectMost)
 }
 
 // askAfter is how long a report may take before it is overdue.
@@ -196,37 +193,13 @@ func (p *Path) askAfter(feedback time.Duration) time.Duration {
 
 // suspectAt is when the path becomes suspect unless something is reported.
 // There must be a second thing.
-//
-// reported is when the peer last reported anything, of whatever path. If that
-// was before the wait began, the reports may be what is lost, on their way by
-// another path that died: then this one is trusted a little longer, and while
-// it is heard.
-func (p *Path) suspectAt(feedback, reported time.Duration) time.Duration {
-	at := max(p.waiting+p.SuspectAfter(feedback), p.second+p.askAfter(feedback))
-	if reported >= p.waiting {
-		return at
-	}
-	at = max(at, p.waiting+p.SuspectAfter(feedback)+reportsMissing)
-	if p.heard >= 0 {
-		at = max(at, p.heard+heardLately)
-	}
-	return at
-}
-
-// Grace gives the path's wait so much more time: nobody was there to take the
-// reports.
-func (p *Path) Grace(late time.Duration) {
-	if p.waiting >= 0 {
-		p.waiting += late
-	}
-	if p.second >= 0 {
-		p.second += late
-	}
+func (p *Path) suspectAt(feedback time.Duration) time.Duration {
+	return max(p.waiting+p.SuspectAfter(feedback), p.second+p.askAfter(feedback))
 }
 
 // Check does what is due by now and returns true if the path has just become
-// suspect. It may bring the next ping forward. reported is as in suspectAt.
-func (p *Path) Check(now, feedback, reported time.Duration) (becameSuspect bool) {
+// suspect. It may bring the next ping forward.
+func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
 	switch p.state {
 	case schedulers.Active:
 		switch {
@@ -236,7 +209,7 @@ func (p *Path) Check(now, feedback, reported time.Duration) (becameSuspect bool)
 				p.second = now
 				p.Hasten(now)
 			}
-		case now >= p.suspectAt(feedback, reported):
+		case now >= p.suspectAt(feedback):
 			p.suspect(now)
 			return true
 		}
@@ -249,12 +222,12 @@ func (p *Path) Check(now, feedback, reported time.Duration) (becameSuspect bool)
 }
 
 // NextCheck is when Check may have something to do; ok is false if never.
-func (p *Path) NextCheck(feedback, reported time.Duration) (at time.Duration, ok bool) {
+func (p *Path) NextCheck(feedback time.Duration) (at time.Duration, ok bool) {
 	switch {
 	case p.state == schedulers.Active && p.waiting >= 0 && p.second < 0:
 		return p.waiting + p.askAfter(feedback), true
 	case p.state == schedulers.Active && p.waiting >= 0:
-		return p.suspectAt(feedback, reported), true
+		return p.suspectAt(feedback), true
 	case p.state == schedulers.Suspect:
 		return p.since + deadAfter, true
 	}

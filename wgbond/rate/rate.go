@@ -26,6 +26,7 @@
 package rate
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -38,8 +39,9 @@ const (
 
 	filterRounds  = 20                     // of the delivery-rate maximum; 10 cost 1 % on steady links, more on varying ones
 	fullPipeGain  = 1.25                   // growth that a round must show to stay in Startup
-	fullPipeWait  = 3                      // rounds without it
+	fullPipeWait  = 5                      // rounds without it
 	fullPipeLost  = 6 * packetSize         // lost in a round, bytes; less may be chance
+	startupDelay  = 250 * time.Millisecond // of queue, which ends Startup at once: the round would take as long
 	probeRTTAfter = 10 * time.Second       // age of the minimum that asks for ProbeRTT
 	drainDeepAge  = 5 * time.Second        // age that asks for a deeper drain in Cruise
 	probeRTTFor   = 50 * time.Millisecond  // at least, once the pipe is drained
@@ -110,15 +112,12 @@ type Controller struct {
 	deliveredAt wire.Clock
 	firstSent   time.Duration
 
-	// blind: packets were taken back without a report of what became of them, so
-	// delivered is behind, and no sample may begin there.
-	blind bool
-
 	// appLimitedUntil is the delivered count up to which packets were sent
 	// with less than the path could carry.
 	appLimitedUntil uint64
 
 	filter maxFilter
+	prior  float64 // what filter held before Restart, bytes per second
 	latest float64 // rate sample
 	minRTT time.Duration
 	vary   variation
@@ -154,7 +153,8 @@ func (c *Controller) Restart(now time.Duration) {
 	*c = Controller{
 		p: c.p, minRTT: c.minRTT, vary: c.vary,
 		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
-		blind: c.blind, roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
+		roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
+		prior: cmp.Or(c.filter.max(), c.prior),
 	}
 }
 
@@ -169,12 +169,8 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 		c.firstSent = now
 		c.deliveredAt = expect
 	}
-	deliveredAt := c.deliveredAt
-	if c.blind {
-		deliveredAt = 0
-	}
 	return Stamp{
-		delivered: c.delivered, deliveredAt: deliveredAt,
+		delivered: c.delivered, deliveredAt: c.deliveredAt,
 		firstSent: c.firstSent, sent: now,
 		appLimited: c.appLimitedUntil > 0,
 	}
@@ -203,8 +199,12 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	c.roundMaxRTT = max(c.roundMaxRTT, d.RTT)
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
-	c.vary.add(d, c.mode != cruise || c.appLimitedUntil > 0)
-	c.delivered, c.deliveredAt, c.firstSent, c.blind = d.Bytes, d.Arrived, d.Stamp.sent, false
+	if c.mode == startup && c.filter.max() > 0 && d.RTT > c.minRTT+startupDelay {
+		c.mode = drain // a round would end too late
+	}
+	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
+	c.vary.add(d, c.mode != cruise || c.appLimitedUntil > 0 && d.RTT <= queued)
+	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
 	}
@@ -212,6 +212,16 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 		c.endRound(d)
 	}
 	c.step(now, d)
+}
+
+// Passed takes in a report whose newest packet is no measure of the path, for
+// it is not known which of its transmissions came: bytes had been delivered in
+// all when it arrived.
+func (c *Controller) Passed(bytes uint64, arrived wire.Clock) {
+	if bytes > c.delivered && arrived > c.deliveredAt {
+		c.roundBytes += bytes - c.delivered
+		c.delivered, c.deliveredAt = bytes, arrived
+	}
 }
 
 // sample derives a delivery rate and offers it to the filter.
@@ -253,7 +263,7 @@ func (c *Controller) checkFull(loss float64, d Delivery) {
 	if r == 0 {
 		return
 	}
-	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
+	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/2)
 	if r > c.fullRate*fullPipeGain {
 		c.fullRate, c.fullRounds = r, 0
 	} else if !d.Stamp.appLimited || c.roundMaxRTT > queued {
@@ -342,17 +352,6 @@ func (c *Controller) stepCycle(now time.Duration, d Delivery) {
 	}
 }
 
-// TakenBack tells that the packets in flight were taken for lost because
-// nothing was reported, not because the report said so.
-func (c *Controller) TakenBack() { c.blind = true }
-
-// Reported takes in a report whose packet tells nothing of the path's rate: it
-// was sent more than once. bytes and arrived are as in Delivery.
-func (c *Controller) Reported(bytes uint64, arrived wire.Clock) {
-	c.roundBytes += bytes - min(bytes, c.delivered)
-	c.delivered, c.deliveredAt, c.blind = bytes, arrived, false
-}
-
 // Lost accounts for bytes that were declared lost on the path.
 func (c *Controller) Lost(bytes int) { c.roundLost += uint64(bytes) }
 
@@ -363,6 +362,9 @@ func (c *Controller) AppLimited(inFlight int) {
 
 // Sample is the latest delivery-rate sample, bytes per second; 0: none yet.
 func (c *Controller) Sample() float64 { return c.latest }
+
+// Starting reports whether the pipe's size is yet to be found.
+func (c *Controller) Starting() bool { return c.mode == startup }
 
 // ProbingRTT reports whether the path is in ProbeRTT.
 func (c *Controller) ProbingRTT() bool { return c.mode == probeRTT }
@@ -378,6 +380,9 @@ func (c *Controller) Prospect() float64 {
 	if c.mode == startup && c.filter.max() > 0 && c.fullRounds == 0 {
 		return c.PacingRate()
 	}
+	if c.filter.max() == 0 {
+		return c.limit(c.prior)
+	}
 	return c.Rate()
 }
 
@@ -387,6 +392,15 @@ func (c *Controller) limit(r float64) float64 {
 		return min(r, c.p.MaxRate)
 	}
 	return r
+}
+
+// Recent is the rate that the path delivered of late, bytes per second: on a
+// varying path less than Rate, which is a maximum; 0 while unknown.
+func (c *Controller) Recent() float64 {
+	if c.vary.windows[0] == 0 || c.Varying() == 0 {
+		return cmp.Or(c.Rate(), c.prior)
+	}
+	return min(c.Rate(), c.vary.recent())
 }
 
 // Mode names the controller's state, for people.
@@ -409,7 +423,9 @@ func (c *Controller) feedbackBytes() float64 { return c.Rate() * c.p.Feedback.Se
 
 // delayWindow bounds what is in flight by the queue it would keep standing.
 func (c *Controller) delayWindow() int {
-	w := c.Rate()*(c.minRTT+c.p.Feedback+c.QueueBound()).Seconds() + 2*packetSize
+	r := c.Rate()
+	r -= c.Varying() * (r - c.Recent())
+	w := r*(c.minRTT+c.p.Feedback+c.QueueBound()).Seconds() + 2*packetSize
 	w = min(w, 2*c.bdp()+c.feedbackBytes()+2*packetSize)
 	return int(max(w, minPackets*packetSize))
 }
@@ -418,7 +434,7 @@ func (c *Controller) delayWindow() int {
 func (c *Controller) Window() int {
 	switch c.mode {
 	case startup:
-		return int(max(startupGain*c.bdp()+c.feedbackBytes(), firstPackets*packetSize))
+		return int(max(startupGain*c.bdp()+c.feedbackBytes(), c.firstWindow()))
 	case probeRTT:
 		return int(max(c.bdp()*probeRTTShare, minPackets*packetSize))
 	}
@@ -427,6 +443,16 @@ func (c *Controller) Window() int {
 		w = min(w, int(c.inFlightHi))
 	}
 	return w
+}
+
+// firstWindow is what may be in flight while the pipe was never full: as on a
+// path of which nothing is known, or twice what filled it once.
+func (c *Controller) firstWindow() float64 {
+	first := float64(firstPackets * packetSize)
+	if c.prior > 0 {
+		first = min(first, max(2*c.prior*c.minRTT.Seconds(), minPackets*packetSize))
+	}
+	return first
 }
 
 // PacingRate is how fast packets may leave, bytes per second; 0: unpaced.
@@ -438,11 +464,13 @@ func (c *Controller) PacingRate() float64 {
 			return c.p.MaxRate
 		}
 		// The inner flow's own slow start must not meet a slower one of ours.
-		r = max(r*startupGain, firstPackets*packetSize/c.minRTT.Seconds())
+		r = max(r*startupGain, c.firstWindow()/c.minRTT.Seconds())
 	case drain:
 		r *= drainGain
 	case cruise:
-		r *= cycle[c.cycleIndex]
+		// When a varying path quickens, the window, not the pacer, is to hold
+		// it back: there the window follows what was delivered.
+		r *= cycle[c.cycleIndex] + c.Varying()
 	}
 	return c.limit(r)
 }
@@ -495,7 +523,8 @@ type variation struct {
 	bytes     uint64     // at the window's begin
 	at        wire.Clock // 0: no window is open
 	mean      float64
-	deviation float64 // relative; smoothed over some ten windows
+	windows   [3]float64 // the latest, newest first
+	deviation float64    // relative; smoothed over some ten windows
 }
 
 // add takes in a delivery; idle: the path was not just full meanwhile, so that
@@ -509,6 +538,7 @@ func (v *variation) add(d Delivery, idle bool) {
 	case d.Arrived >= v.at+wire.ClockOf(varyWindow):
 		r := float64(d.Bytes-v.bytes) / float64(d.Arrived-v.at)
 		v.at, v.bytes = d.Arrived, d.Bytes
+		v.windows[0], v.windows[1], v.windows[2] = r, v.windows[0], v.windows[1]
 		if v.mean == 0 {
 			v.mean = r
 			return
@@ -517,6 +547,9 @@ func (v *variation) add(d Delivery, idle bool) {
 		v.mean += (r - v.mean) / 8
 	}
 }
+
+// recent is the highest rate of the last windows, bytes per second.
+func (v *variation) recent() float64 { return max(v.windows[0], v.windows[1], v.windows[2]) * 1e6 }
 
 // maxFilter is the maximum over the last filterRounds rounds: a deque of
 // falling values, each with the round it came in.

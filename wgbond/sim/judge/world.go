@@ -221,6 +221,9 @@ func (w *World) put(now time.Duration, x *wires, up bool, b []byte) {
 	w.push(now, links[0], w.pool.copy(b))
 }
 
+// Down is the first link of path i on its way to the client.
+func (w *World) Down(i int) *sim.Link[[]byte] { return w.wires[i].down[0] }
+
 // bonded tells whether both ends are bonded and every path is active.
 func (w *World) bonded() bool {
 	if w.Server.Session == nil {
