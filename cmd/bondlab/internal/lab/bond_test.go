@@ -6,12 +6,16 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/emulator"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/pcap"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
 )
 
 // download fetches size bytes from the web host.
@@ -32,14 +36,16 @@ func datagrams(t *testing.T, file string, port uint16) (to, from [][]byte) {
 		t.Fatal(err)
 	}
 	for _, p := range packets {
-		if len(p) < 28 || p[0] != 0x45 || p[9] != 17 {
-			continue // not UDP over IPv4 without options
-		}
-		if binary.BigEndian.Uint16(p[6:])&0x3fff != 0 {
+		header, next := ipHeader(p)
+		switch next {
+		case ipv6Fragment:
 			t.Errorf("%s: a fragment of %d bytes", file, len(p))
 			continue
+		case udpHeader:
+		default:
+			continue
 		}
-		udp := p[20:]
+		udp := p[header:]
 		payload := udp[8:binary.BigEndian.Uint16(udp[4:])]
 		switch port {
 		case binary.BigEndian.Uint16(udp[2:]):
@@ -51,6 +57,27 @@ func datagrams(t *testing.T, file string, port uint16) (to, from [][]byte) {
 	return to, from
 }
 
+// Numbers of what follows an IP header.
+const (
+	udpHeader    = 17
+	ipv6Fragment = 44
+)
+
+// ipHeader tells how long the IP header is and what follows: ipv6Fragment
+// stands for the fragments of IPv4, too, 0 for nothing that matters here.
+func ipHeader(p []byte) (size int, next byte) {
+	switch {
+	case len(p) >= 28 && p[0] == 0x45:
+		if binary.BigEndian.Uint16(p[6:])&0x3fff != 0 {
+			return 20, ipv6Fragment
+		}
+		return 20, p[9]
+	case len(p) >= 48 && p[0]>>4 == 6:
+		return 40, p[6]
+	}
+	return 0, 0
+}
+
 // isWireGuard reports whether a datagram begins as WireGuard's four messages do.
 func isWireGuard(d []byte) bool {
 	return len(d) >= 32 && d[0] >= 1 && d[0] <= 4 && bytes.Equal(d[1:4], []byte{0, 0, 0})
@@ -60,20 +87,34 @@ func isWireGuard(d []byte) bool {
 // of any path is what the stock WireGuard behind the shim sent, and what that
 // gets is what went into some path.
 func TestBytesUntouched(t *testing.T) {
-	dir := t.TempDir()
-	l := buildWith(t, "seed", Options{Bin: buildPrograms(t), Captures: dir})
-	c, err := l.StartBond(l.Links)
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"seed", "seed6"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l := buildWith(t, name, Options{Bin: buildPrograms(t), Captures: dir})
+			c, err := l.StartBond(l.Links)
+			if err != nil {
+				t.Fatal(err)
+			}
+			download(t, l, 300_000)
+			if err := c.Stop(); err != nil {
+				t.Error(err)
+			}
+			if err := l.endCaptures(); err != nil {
+				t.Fatal(err)
+			}
+			checkBytes(t, l, dir)
+			t.Run("tshark", func(t *testing.T) { checkTshark(t, l, dir) })
+		})
 	}
-	download(t, l, 300_000)
-	if err := c.Stop(); err != nil {
-		t.Error(err)
-	}
-	if err := l.endCaptures(); err != nil {
-		t.Fatal(err)
-	}
+}
 
+// capture names the capture of a link at its host's end.
+func capture(dir string, link *Link) string {
+	return filepath.Join(dir, fmt.Sprintf("%s-%s-%s.pcap", link.Name, link.Host, link.Device))
+}
+
+func checkBytes(t *testing.T, l *Lab, dir string) {
+	t.Helper()
 	got, sent := datagrams(t, filepath.Join(dir, "server-lo.pcap"), upstreamPort)
 	known := map[string]bool{} // what the stock WireGuard sent
 	for _, d := range sent {
@@ -81,7 +122,7 @@ func TestBytesUntouched(t *testing.T) {
 	}
 	up := map[string]bool{} // what went into the paths
 	for _, link := range l.Links {
-		sent, got := datagrams(t, filepath.Join(dir, fmt.Sprintf("%s-%s-%s.pcap", link.Name, link.Host, link.Device)), ServerPort)
+		sent, got := datagrams(t, capture(dir, link), ServerPort)
 		data := 0
 		for _, d := range got {
 			switch {
@@ -110,6 +151,43 @@ func TestBytesUntouched(t *testing.T) {
 	}
 	if len(got) < 20 {
 		t.Errorf("the stock WireGuard got %d datagrams during a download", len(got))
+	}
+}
+
+// checkTshark has an independent judge look at the paths: every datagram to or
+// from the server is WireGuard to it, but for those that begin with our control
+// type, and all data that came is WireGuard's transport data.
+func checkTshark(t *testing.T, l *Lab, dir string) {
+	t.Helper()
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip("needs tshark: " + packageOf("tshark"))
+	}
+	for _, link := range l.Links {
+		out, err := exec.Command("tshark", "-r", capture(dir, link), "-Y", fmt.Sprintf("udp.port == %d", ServerPort),
+			"-T", "fields", "-e", "frame.protocols", "-e", "wg.type", "-e", "udp.payload", "-E", "separator=/t").Output()
+		if err != nil {
+			t.Fatalf("tshark: %v", err)
+		}
+		data := 0
+		for line := range strings.Lines(string(out)) {
+			f := strings.Split(strings.TrimRight(line, "\n"), "\t")
+			if len(f) != 3 {
+				t.Fatalf("tshark says %q", line)
+			}
+			switch decoded := strings.HasSuffix(f[0], ":wg"); {
+			case strings.HasPrefix(f[2], "b0"):
+				if decoded {
+					t.Errorf("%s: tshark takes our control message for WireGuard's type %s", link.Name, f[1])
+				}
+			case !decoded:
+				t.Errorf("%s: not WireGuard to tshark: %s %.32s…", link.Name, f[0], f[2])
+			case f[1] == "4":
+				data++
+			}
+		}
+		if data < 50 {
+			t.Errorf("%s: tshark found %d transport data messages of a download of 300 kB", link.Name, data)
+		}
 	}
 }
 
@@ -149,15 +227,71 @@ func TestStockClientAtShim(t *testing.T) {
 	}
 }
 
-// A bonding client works against a stock server, over one path at a time.
+// A bonding client works against a stock server, over one path at a time; when
+// that dies during a download, over the other.
 func TestBondClientAtStockServer(t *testing.T) {
-	l := buildWith(t, "cold", Options{Bin: buildPrograms(t), StockServer: true})
-	c, err := l.StartBond(l.Links[:1])
+	l := buildWith(t, "killed", Options{Bin: buildPrograms(t), StockServer: true})
+	c, err := l.StartBond(l.Links[:2])
 	if err != nil {
 		t.Fatal(err)
 	}
-	download(t, l, 100_000)
+	s, err := l.Status(Borrower)
+	if err != nil || len(s.Peers) != 1 || s.Peers[0].Bond == nil || s.Peers[0].Bond.Bonded || s.Peers[0].Bond.PlainReason == "" {
+		t.Fatalf("status: %+v, %v; expected plain WireGuard and why", s, err)
+	}
+	// Which path it has is a matter of whose handshake came back first.
+	used := l.Links[0]
+	if a, b := used.wire.Stats(emulator.BA).Delivered, l.Links[1].wire.Stats(emulator.BA).Delivered; b > a {
+		used = l.Links[1]
+	}
+	err = l.ConfigureLinks(false, []scenario.Event{{What: scenario.EventOutage, Link: used.Name, At: scenario.Duration(time.Second)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 1_000_000
+	a, err := measure.Curl{Host: l.Host(Borrower), URL: l.URL(size, "cubic"), Patience: 2 * time.Minute}.Run()
+	if err != nil || a.Total() != size {
+		t.Errorf("%d bytes, %v; expected %d", a.Total(), err, size)
+	}
+	t.Logf("longest gap %v", a.Gap(0, a.Last()))
 	if err := c.Stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A download goes on when every path but one dies, and when the shim is killed
+// and started again.
+func TestDownloadSurvives(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		events bool
+		strike func(*Lab) error // after a second
+	}{
+		{"killed", true, func(*Lab) error { return nil }},
+		{"restart", false, func(l *Lab) error { l.KillServe(); return l.StartServe() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := buildWith(t, c.name, Options{Bin: buildPrograms(t)})
+			client, err := l.StartBond(l.Links)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var events []scenario.Event
+			if c.events {
+				events = l.Scenario.Events
+			}
+			if err := l.ConfigureLinks(false, events); err != nil {
+				t.Fatal(err)
+			}
+			struck := make(chan error)
+			time.AfterFunc(time.Second, func() { struck <- c.strike(l) })
+			download(t, l, 1_500_000)
+			if err := <-struck; err != nil {
+				t.Error(err)
+			}
+			if err := client.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

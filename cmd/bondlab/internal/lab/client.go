@@ -28,7 +28,7 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 	conf, err := l.writeFile(Borrower, "wg0.conf", fmt.Sprintf(
 		"[Interface]\nPrivateKey = %s\nAddress = %s\nMTU = %d\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s, %s\nEndpoint = %s\n",
 		l.keys.client, tunnelClient, wireGuardMTU, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet,
-		netip.AddrPortFrom(ServerAddr, ServerPort)))
+		l.endpoint()))
 	if err != nil {
 		return nil, err
 	}
@@ -123,12 +123,12 @@ func (l *Lab) LogStatus() {
 // link; a neighbour's is reached through the neighbour as a plain gateway.
 func (l *Lab) StartStock(link *Link) (*Client, error) {
 	c := &Client{lab: l}
-	server := netip.PrefixFrom(ServerAddr, 32)
-	to := sandbox.Route{To: server, Via: link.Gate, Dev: link.Device}
+	server := single(l.ServerAddr())
+	to := sandbox.Route{To: server, Via: link.Gate.Addr(), Dev: link.Device}
 	if link.Via != "" {
 		to.Via, to.Dev = l.airAddr(link.Via), "wlan0"
 		// The way back to an address that the internet otherwise does not know.
-		back := sandbox.Route{To: netip.PrefixFrom(airBorrower.Addr(), 32), Via: link.Mobile.Addr(), Dev: l.wan(link)}
+		back := sandbox.Route{To: single(l.net.air(1).Addr()), Via: link.Mobile.Addr(), Dev: l.wan(link)}
 		if err := c.route(internet, back); err != nil {
 			return c, err
 		}
@@ -137,7 +137,7 @@ func (l *Lab) StartStock(link *Link) (*Client, error) {
 		return c, err
 	}
 	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s, %s\nEndpoint = %s\n",
-		l.keys.client, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet, netip.AddrPortFrom(ServerAddr, ServerPort))
+		l.keys.client, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet, l.endpoint())
 	if err := l.stockWireGuard(Borrower, conf, tunnelClient, lanNet); err != nil {
 		return c, err
 	}
@@ -176,8 +176,11 @@ func (c *Client) Stop() error {
 }
 
 func (l *Lab) airAddr(neighbour string) netip.Addr {
-	return airNeighbour(slices.Index(l.Scenario.Neighbours(), neighbour))
+	return l.net.air(2 + slices.Index(l.Scenario.Neighbours(), neighbour)).Addr()
 }
+
+// single is the prefix that holds an address alone.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // wan is the internet's device of a link.
 func (l *Lab) wan(link *Link) string { return fmt.Sprintf("wan%d", 1+slices.Index(l.Links, link)) }

@@ -17,7 +17,8 @@
 //	  r  neighbour, runs relayd
 //
 // The borrower's wg0 routes the server's LAN, so that the web host is reached
-// through the tunnel alone. Links and neighbours are the scenario's.
+// through the tunnel alone. Links and neighbours are the scenario's. If its
+// family is 6, all that is outside the tunnel has IPv6 addresses and no others.
 package lab
 
 import (
@@ -37,16 +38,13 @@ import (
 	"github.com/wg-bond/wg-bond/wgbond/sim"
 )
 
-// The addresses of the laboratory.
+// The addresses behind and in the tunnel.
 var (
-	ServerAddr   = netip.MustParseAddr("203.0.113.2")
 	WebAddr      = netip.MustParseAddr("192.168.50.2")
 	tunnelNet    = netip.MustParsePrefix("10.200.0.0/24")
 	tunnelServer = netip.MustParsePrefix("10.200.0.1/24")
 	tunnelClient = netip.MustParsePrefix("10.200.0.2/24")
 	lanNet       = netip.MustParsePrefix("192.168.50.0/24")
-	airBorrower  = netip.MustParsePrefix("10.9.0.1/24")
-	anywhere     = netip.MustParsePrefix("0.0.0.0/0")
 )
 
 // The ports of the laboratory.
@@ -79,6 +77,7 @@ type Lab struct {
 	Options  Options
 	Links    []*Link
 
+	net      addresses
 	hosts    map[string]*sandbox.Host
 	emulator *emulator.Emulator
 	captures []*pcap.Writer
@@ -96,7 +95,7 @@ type Link struct {
 	Host   string       // that has the device: c or the neighbour
 	Device string       // on that host
 	Mobile netip.Prefix // the device's address
-	Gate   netip.Addr   // the internet's end
+	Gate   netip.Prefix // the internet's end
 	wire   *emulator.Link
 }
 
@@ -126,13 +125,16 @@ var sysctls = [][2]string{
 // all runs share: the web server, the server's WireGuard, the shim and the
 // relays. It must be called in a sandbox. Close ends the laboratory.
 func Build(s *scenario.Scenario, opt Options) (lab *Lab, err error) {
-	l := &Lab{Scenario: s, Options: opt, hosts: map[string]*sandbox.Host{}, relays: map[string]*Program{}, traces: map[string]int{}}
+	l := &Lab{Scenario: s, Options: opt, net: ipv4, hosts: map[string]*sandbox.Host{}, relays: map[string]*Program{}, traces: map[string]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
 			lab = nil
 		}
 	}()
+	if s.Family == 6 {
+		l.net = ipv6
+	}
 	if l.keys, err = newKeys(s.Neighbours()); err != nil {
 		return nil, err
 	}
@@ -166,8 +168,10 @@ func (l *Lab) makeHosts() error {
 	}
 	// Neighbours forward for a stock client that uses them as plain gateways.
 	for _, n := range append(l.Scenario.Neighbours(), Server, internet) {
-		if err := l.hosts[n].Sysctl("ipv4/ip_forward", "1"); err != nil {
-			return err
+		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := l.hosts[n].Sysctl(key, "1"); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -179,29 +183,29 @@ func (l *Lab) makeCables() error {
 	c, s, w, i, a := l.hosts[Borrower], l.hosts[Server], l.hosts[Web], l.hosts[internet], l.hosts[air]
 	steps := []func() error{
 		func() error { return sandbox.Veth(i, "eth0", s, "eth0") },
-		func() error { return i.Device("eth0", 0, netip.MustParsePrefix("203.0.113.1/24")) },
-		func() error { return s.Device("eth0", 0, netip.PrefixFrom(ServerAddr, 24)) },
+		func() error { return i.Device("eth0", 0, l.net.router) },
+		func() error { return s.Device("eth0", 0, l.net.server) },
 		func() error {
-			return s.Route(sandbox.Route{To: anywhere, Via: netip.MustParseAddr("203.0.113.1"), Dev: "eth0"})
+			return s.Route(sandbox.Route{To: l.net.anywhere, Via: l.net.router.Addr(), Dev: "eth0"})
 		},
 		func() error { return sandbox.Veth(s, "lan0", w, "eth0") },
 		func() error { return s.Device("lan0", 0, netip.MustParsePrefix("192.168.50.1/24")) },
 		func() error { return w.Device("eth0", 0, netip.PrefixFrom(WebAddr, 24)) },
 		func() error {
-			return w.Route(sandbox.Route{To: anywhere, Via: netip.MustParseAddr("192.168.50.1"), Dev: "eth0"})
+			return w.Route(sandbox.Route{To: ipv4.anywhere, Via: netip.MustParseAddr("192.168.50.1"), Dev: "eth0"})
 		},
 	}
 	ports := []string{"c"}
 	if len(l.Scenario.Neighbours()) > 0 {
 		steps = append(steps,
 			func() error { return sandbox.Veth(a, "c", c, "wlan0") },
-			func() error { return c.Device("wlan0", 0, airBorrower) })
+			func() error { return c.Device("wlan0", 0, l.net.air(1)) })
 	}
 	for k, n := range l.Scenario.Neighbours() {
 		ports = append(ports, n+"x") // a neighbour may be called like a device
 		steps = append(steps,
 			func() error { return sandbox.Veth(a, n+"x", l.hosts[n], "wlan0") },
-			func() error { return l.hosts[n].Device("wlan0", 0, netip.PrefixFrom(airNeighbour(k), 24)) })
+			func() error { return l.hosts[n].Device("wlan0", 0, l.net.air(2+k)) })
 	}
 	if len(ports) > 1 {
 		steps = append(steps, func() error { return a.Bridge("br0", ports...) })
@@ -213,9 +217,6 @@ func (l *Lab) makeCables() error {
 	}
 	return nil
 }
-
-// airNeighbour is the address of the k-th neighbour in the air.
-func airNeighbour(k int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, byte(2 + k)}) }
 
 // makeLinks builds the emulated links.
 func (l *Lab) makeLinks() (err error) {
@@ -230,9 +231,8 @@ func (l *Lab) makeLinks() (err error) {
 		}
 		link := &Link{
 			Link: sl, Host: host, Device: fmt.Sprintf("wwan%d", devices[host]),
-			Mobile: netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(1 + k), 2}), 30),
-			Gate:   netip.AddrFrom4([4]byte{100, 64, byte(1 + k), 1}),
 		}
+		link.Mobile, link.Gate = l.net.link(k)
 		devices[host]++
 		h, i, wan := l.hosts[host], l.hosts[internet], fmt.Sprintf("wan%d", 1+k)
 		var fds [2]int
@@ -248,10 +248,10 @@ func (l *Lab) makeLinks() (err error) {
 		if err := h.Device(link.Device, emulator.MTU, link.Mobile); err != nil {
 			return err
 		}
-		if err := i.Device(wan, emulator.MTU, netip.PrefixFrom(link.Gate, 30)); err != nil {
+		if err := i.Device(wan, emulator.MTU, link.Gate); err != nil {
 			return err
 		}
-		err := h.Route(sandbox.Route{To: anywhere, Via: link.Gate, Dev: link.Device, Metric: 100 + devices[host]})
+		err := h.Route(sandbox.Route{To: l.net.anywhere, Via: link.Gate.Addr(), Dev: link.Device, Metric: 100 + devices[host]})
 		if err != nil {
 			return err
 		}

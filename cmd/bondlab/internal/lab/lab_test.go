@@ -107,15 +107,15 @@ func TestTopology(t *testing.T) {
 		from string
 		to   netip.Addr
 	}{
-		{Borrower, l.Links[0].Gate},
-		{Borrower, ServerAddr}, // over its first link
-		{Borrower, airNeighbour(0)},
-		{Borrower, airNeighbour(1)},
-		{"r", ServerAddr},
-		{"q", ServerAddr},
+		{Borrower, l.Links[0].Gate.Addr()},
+		{Borrower, l.ServerAddr()}, // over its first link
+		{Borrower, l.net.air(2).Addr()},
+		{Borrower, l.net.air(3).Addr()},
+		{"r", l.ServerAddr()},
+		{"q", l.ServerAddr()},
 		{Server, WebAddr},
 		{Server, l.Links[1].Mobile.Addr()},
-		{Web, ServerAddr},
+		{Web, l.ServerAddr()},
 	} {
 		if _, err := measure.Echo(l.Host(c.from), c.to, wait); err != nil {
 			t.Errorf("%s → %s: %v", c.from, c.to, err)
@@ -138,7 +138,7 @@ func TestTopology(t *testing.T) {
 func TestBoundToDevice(t *testing.T) {
 	l := build(t, "four")
 	before := l.Links[1].wire.Stats(emulator.AB).Pushed
-	if _, err := l.Host(Borrower).Output("ping", "-c", "1", "-W", "20", "-I", l.Links[1].Device, ServerAddr.String()); err != nil {
+	if _, err := l.Host(Borrower).Output("ping", "-c", "1", "-W", "20", "-I", l.Links[1].Device, l.ServerAddr().String()); err != nil {
 		t.Fatal(err)
 	}
 	if l.Links[1].wire.Stats(emulator.AB).Pushed == before {

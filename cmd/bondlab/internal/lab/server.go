@@ -88,7 +88,7 @@ func (l *Lab) startServer() error {
 		port = ServerPort
 	}
 	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\nListenPort = %d\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s\n",
-		l.keys.server, port, l.keys.client.PublicKey(), l.keys.preshared, netip.PrefixFrom(tunnelClient.Addr(), 32))
+		l.keys.server, port, l.keys.client.PublicKey(), l.keys.preshared, single(tunnelClient.Addr()))
 	return l.stockWireGuard(Server, conf, tunnelServer)
 }
 
@@ -141,7 +141,7 @@ const wireGuardMTU = 1420
 func (l *Lab) StartServe() error {
 	conf, err := l.writeFile(Server, "wg0.conf", fmt.Sprintf(
 		"[Interface]\nPrivateKey = %s\nListenPort = %d\nAddress = %s\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s\n",
-		l.keys.server, upstreamPort, tunnelServer, l.keys.client.PublicKey(), l.keys.preshared, netip.PrefixFrom(tunnelClient.Addr(), 32)))
+		l.keys.server, upstreamPort, tunnelServer, l.keys.client.PublicKey(), l.keys.preshared, single(tunnelClient.Addr())))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 // is downloaded over them, and what happens meanwhile. A complete one:
 //
 //	about = "The original experiment"
+//	family = 6                   # the networks outside the tunnel: 4 (if it is not said) or 6
 //
 //	[[link]]                     # a WWAN of the borrower
 //	name = "own"
@@ -50,6 +51,7 @@ import (
 type Scenario struct {
 	Name     string   `toml:"-"` // the file's, without .toml
 	About    string   `toml:"about"`
+	Family   int      `toml:"family"` // 4, 6 or 0, which is 4: IPv4 or IPv6 outside the tunnel
 	Links    []Link   `toml:"link"`
 	Workload Workload `toml:"workload"`
 	Events   []Event  `toml:"event"`
@@ -329,6 +331,9 @@ var hostName = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
 
 // check refuses what can be typed but not be meant.
 func (s *Scenario) check(fail func(key, format string, args ...any) error) error {
+	if s.Family != 0 && s.Family != 4 && s.Family != 6 {
+		return fail("family", "%d: want 4 or 6", s.Family)
+	}
 	if len(s.Links) == 0 {
 		return fail("link", "none: a scenario needs at least one [[link]]")
 	}

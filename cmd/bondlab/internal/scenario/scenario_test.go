@@ -92,6 +92,8 @@ func TestErrors(t *testing.T) {
 		{"event for nobody", change(`link = "lent"`, `link = "lost"`), `f.toml:20: event[0].link: "lost": no link`},
 		{"unknown event", change(`what = "outage"`, `what = "flood"`), `f.toml:19: event[0].what: "flood": want`},
 		{"syntax", change(`[workload]`, `[workload`), `f.toml:16: `},
+		{"family", change(`[[link]]
+name = "own"`, "family = 5\n[[link]]\nname = \"own\""), `family: 5: want 4 or 6`},
 		{"empty", ``, `f.toml:1: link: none`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
