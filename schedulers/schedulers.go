@@ -95,6 +95,9 @@ type Path struct {
 	OldestUnacked time.Duration
 	// Loss is the smoothed loss ratio, 0 to 1.
 	Loss float64
+	// Sent and Received are what this path has carried so far, copies and
+	// control messages included: what its owner pays for. Bytes.
+	Sent, Received uint64
 	// MTU is the largest UDP payload the path is known to carry, or assumed
 	// to until it is, bytes; 0: unknown. The engine sends nothing larger by it.
 	MTU int

@@ -475,7 +475,7 @@ func (s *Session) describe(l *link) schedulers.Path {
 		ID: l.id, Name: l.cfg.Name, State: l.path.State(),
 		Rate: l.rate.Prospect(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
 		MTU: l.carries, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
-		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate,
+		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate, Sent: l.txBytes, Received: l.rxBytes,
 	}
 	d.SRTT, d.RTTVar = l.path.RTT()
 	d.MinRTT, _ = l.path.MinRTT(s.now)

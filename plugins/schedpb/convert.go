@@ -28,7 +28,7 @@ func FromSnapshot(s *schedulers.Snapshot) *Snapshot {
 			MinRttNs:           int64(p.MinRTT), SrttNs: int64(p.SRTT), RttVarNs: int64(p.RTTVar),
 			MinOwdNs: int64(p.MinOWD), OwdNs: int64(p.OWD),
 			InFlightBytes: int64(p.InFlight), QueuedBytes: int64(p.Queued), OldestUnackedNs: int64(p.OldestUnacked),
-			Loss: p.Loss, MtuBytes: int64(p.MTU),
+			Loss: p.Loss, MtuBytes: int64(p.MTU), SentBytes: p.Sent, ReceivedBytes: p.Received,
 			Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRateBytesPerSecond: p.MaxRate,
 		}
 	}
@@ -55,7 +55,7 @@ func ToSnapshot(m *Snapshot, s *schedulers.Snapshot) error {
 			MinRTT: time.Duration(p.GetMinRttNs()), SRTT: time.Duration(p.GetSrttNs()), RTTVar: time.Duration(p.GetRttVarNs()),
 			MinOWD: time.Duration(p.GetMinOwdNs()), OWD: time.Duration(p.GetOwdNs()),
 			InFlight: int(p.GetInFlightBytes()), Queued: int(p.GetQueuedBytes()), OldestUnacked: time.Duration(p.GetOldestUnackedNs()),
-			Loss: p.GetLoss(), MTU: int(p.GetMtuBytes()),
+			Loss: p.GetLoss(), MTU: int(p.GetMtuBytes()), Sent: p.GetSentBytes(), Received: p.GetReceivedBytes(),
 			Backup: p.GetBackup(), Metered: p.GetMetered(), Weight: p.GetWeight(), MaxRate: p.GetMaxRateBytesPerSecond(),
 		})
 	}

@@ -326,8 +326,12 @@ type Path struct {
 	Weight float64 `protobuf:"fixed64,17,opt,name=weight,proto3" json:"weight,omitempty"`
 	// Set by the user: never send faster, bytes per second; 0: no limit.
 	MaxRateBytesPerSecond float64 `protobuf:"fixed64,18,opt,name=max_rate_bytes_per_second,json=maxRateBytesPerSecond,proto3" json:"max_rate_bytes_per_second,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// Carried so far by this session, copies and control messages included:
+	// what the link's owner pays for. Bytes.
+	SentBytes     uint64 `protobuf:"varint,19,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	ReceivedBytes uint64 `protobuf:"varint,20,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Path) Reset() {
@@ -482,6 +486,20 @@ func (x *Path) GetWeight() float64 {
 func (x *Path) GetMaxRateBytesPerSecond() float64 {
 	if x != nil {
 		return x.MaxRateBytesPerSecond
+	}
+	return 0
+}
+
+func (x *Path) GetSentBytes() uint64 {
+	if x != nil {
+		return x.SentBytes
+	}
+	return 0
+}
+
+func (x *Path) GetReceivedBytes() uint64 {
+	if x != nil {
+		return x.ReceivedBytes
 	}
 	return 0
 }
@@ -867,7 +885,7 @@ const file_scheduler_proto_rawDesc = "" +
 	"\aProblem\x12\x10\n" +
 	"\x03key\x18\x01 \x03(\tR\x03key\x12\x14\n" +
 	"\x05found\x18\x02 \x01(\tR\x05found\x12\x12\n" +
-	"\x04want\x18\x03 \x01(\tR\x04want\"\xc9\x04\n" +
+	"\x04want\x18\x03 \x01(\tR\x04want\"\x8f\x05\n" +
 	"\x04Path\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -890,7 +908,10 @@ const file_scheduler_proto_rawDesc = "" +
 	"\x06backup\x18\x0f \x01(\bR\x06backup\x12\x18\n" +
 	"\ametered\x18\x10 \x01(\bR\ametered\x12\x16\n" +
 	"\x06weight\x18\x11 \x01(\x01R\x06weight\x128\n" +
-	"\x19max_rate_bytes_per_second\x18\x12 \x01(\x01R\x15maxRateBytesPerSecond\"\xb7\x01\n" +
+	"\x19max_rate_bytes_per_second\x18\x12 \x01(\x01R\x15maxRateBytesPerSecond\x12\x1d\n" +
+	"\n" +
+	"sent_bytes\x18\x13 \x01(\x04R\tsentBytes\x12%\n" +
+	"\x0ereceived_bytes\x18\x14 \x01(\x04R\rreceivedBytes\"\xb7\x01\n" +
 	"\bSnapshot\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x15\n" +
 	"\x06now_ns\x18\x02 \x01(\x03R\x05nowNs\x12\x1f\n" +
