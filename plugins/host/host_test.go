@@ -1,0 +1,550 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/schedulers/builtin"
+)
+
+// built has the program testdata/misbehaving; names are links to it.
+var built string
+
+func TestMain(m *testing.M) {
+	code := func() int {
+		// Not the test's own directory: an unprivileged user must come there.
+		dir, err := os.MkdirTemp("", "wgbt-host")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		built = filepath.Join(dir, "good")
+		if out, err := exec.Command("go", "build", "-o", built, "./testdata/misbehaving").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// named is the program under another name, which tells it what to do.
+func named(t testing.TB, name string) string {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(built), name)
+	if err := os.Link(built, path); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// theFallback is known by its plans' validity.
+const fallbackValid = 777 * time.Millisecond
+
+type theFallback struct{ schedulers.Scheduler }
+
+func (f theFallback) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
+	f.Scheduler.Plan(s, p)
+	p.Valid = fallbackValid
+}
+
+func config(t testing.TB, name string) Config {
+	return Config{
+		Name: name, Path: named(t, name),
+		Fallback: func() schedulers.Scheduler { return theFallback{builtin.All[0].New()} },
+		Limits:   Limits{BackOff: 5 * time.Millisecond, BackOffMax: 20 * time.Millisecond, Answer: 300 * time.Millisecond},
+	}
+}
+
+func launch(t testing.TB, cfg Config) *Plugin {
+	t.Helper()
+	p, err := Launch(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// session plays the engine's part in virtual time.
+type session struct {
+	t     testing.TB
+	sched *Scheduler
+	snap  schedulers.Snapshot
+	plan  schedulers.Plan
+	told  chan struct{}
+}
+
+func newSession(t testing.TB, p *Plugin) *session {
+	s := &session{t: t, sched: p.NewScheduler(), told: make(chan struct{}, 1000)}
+	s.sched.Notify(func() { s.told <- struct{}{} })
+	t.Cleanup(func() { s.sched.Close() })
+	s.snap.Now = time.Hour
+	s.snap.FeedbackInterval = 10 * time.Millisecond
+	for id := range schedulers.PathID(2) {
+		s.snap.Paths = append(s.snap.Paths, schedulers.Path{
+			ID: id, State: schedulers.Active, Rate: 1e6, MinRTT: 30e6, SRTT: 40e6, Weight: 1, MTU: 1420,
+		})
+	}
+	return s
+}
+
+// step lets time pass and asks for a plan, which must be sound and is either
+// the plugin's or the fallback's.
+func (s *session) step(d time.Duration) (followed bool) {
+	s.t.Helper()
+	s.snap.Seq++
+	s.snap.Now += d
+	s.plan = schedulers.Plan{}
+	s.sched.Plan(&s.snap, &s.plan)
+	if err := schedulers.Validate(&s.plan, &s.snap); err != nil {
+		s.t.Fatalf("the session got a plan that it cannot follow: %v", err)
+	}
+	return s.plan.Valid != fallbackValid
+}
+
+// period is the engine's.
+const period = 25 * time.Millisecond
+
+// wait waits for the plugin's answer.
+func (s *session) wait() {
+	s.t.Helper()
+	select {
+	case <-s.told:
+	case <-time.After(20 * time.Second):
+		s.t.Fatalf("no answer: %+v", s.sched.plugin.Status())
+	}
+}
+
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// A plan is in force as soon as it has come, and the whole of the time after.
+func TestFollows(t *testing.T) {
+	p := launch(t, config(t, "good"))
+	s := newSession(t, p)
+	if s.step(0) {
+		t.Error("followed a plan that cannot be there yet")
+	}
+	for i := range 20 {
+		s.wait()
+		if !s.step(time.Millisecond) {
+			t.Fatalf("round %d: the answer is not followed", i)
+		}
+		if got, want := s.plan.Seq, s.snap.Seq; got != want {
+			t.Errorf("the plan answers snapshot %d, not %d", got, want)
+		}
+		if !s.step(period) {
+			t.Fatalf("round %d: the last answer is not followed while the next is under way", i)
+		}
+	}
+	s.wait()
+	st := p.Status()
+	if !st.Running || st.Counts.Followed < 40 || st.Counts.Fallback != 1 || st.Latency.N < 20 || st.About.Does != "wrong" {
+		t.Errorf("status %+v", st)
+	}
+	// After a pause in traffic the old plan has expired.
+	if s.step(time.Second) {
+		t.Error("followed an expired plan")
+	}
+	s.wait()
+	if !s.step(time.Millisecond) {
+		t.Error("not followed after a pause")
+	}
+	// A path that has gone takes the plan with it, at once.
+	s.snap.Paths = s.snap.Paths[:1]
+	if s.step(period) {
+		t.Error("followed a plan for a path that is no more")
+	}
+	if got := p.Status().Counts.Unfit; got != 1 {
+		t.Errorf("%d plans counted as unfit", got)
+	}
+}
+
+// Whatever a plugin does, the fallback decides within one plan period, and the
+// reason is told.
+func TestMisbehaviour(t *testing.T) {
+	for _, c := range []struct {
+		name, want string // in the reason
+		sound      int    // rounds until it goes wrong
+	}{
+		{"hang", "it hung: no plan within 300ms", 3},
+		{"crash", "exit status 2; its last words: panic: I am no good", 3},
+		{"nan", "class bulk: path 0 has a base of NaN", 0},
+		{"negative", "path 0 costs -1 ns a byte", 0},
+		{"absurd", "path 0 has a base of 1e+300", 0},
+		{"forever", "valid for 8760h", 0},
+		{"wrong-seq", "it answers snapshot", 0},
+		{"unknown-path", "it uses the paths 0b1000000011, the snapshot has 0b11", 0},
+		{"empty", "none of them active", 0},
+		{"hog", "memory", 0}, // by whichever bound comes first
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "hog" && runtime.GOOS != "linux" {
+				t.Skip("memory is bounded on Linux only")
+			}
+			cfg := config(t, c.name)
+			cfg.Limits.Memory = 256 << 20
+			if c.name == "hog" {
+				cfg.Limits.Answer = 20 * time.Second // the bound on memory comes first
+			}
+			p := launch(t, cfg)
+			s := newSession(t, p)
+			s.step(period)
+			for range c.sound {
+				s.wait()
+				if !s.step(time.Millisecond) {
+					t.Fatal("a sound plan is not followed")
+				}
+				s.step(period)
+			}
+			if s.step(period) {
+				t.Error("the fallback does not decide one period later")
+			}
+			eventually(t, "the reason", func() bool { return p.Status().Reason != "" })
+			if got := p.Status().Reason; !strings.Contains(got, c.want) {
+				t.Errorf("reason %q, want %q", got, c.want)
+			}
+			if c.sound > 0 || c.name == "hog" {
+				eventually(t, "a restart", func() bool { s.step(period); return p.Status().Restarts > 0 })
+				return
+			}
+			s.step(period)
+			if n := p.Status().Counts; n.Followed != 0 {
+				t.Errorf("followed all the same: %+v", n)
+			}
+		})
+	}
+}
+
+// What cannot be started is refused, with what to do.
+func TestRefused(t *testing.T) {
+	dir := filepath.Dir(built)
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copied := func(name string, mode os.FileMode) string {
+		path := filepath.Join(open, name)
+		if err := os.Link(built, filepath.Join(open, name+".link")); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(built)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("just words"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"garbage", nil, `printed "Hello, I am   not a plugin" first; want the handshake, 1|1|unix|SOCKET|grpc|CERTIFICATE`},
+		{"endless", func(c *Config) { c.Limits.Start = 2 * time.Second }, "handshake"},
+		{"silent", func(c *Config) { c.Limits.Start = 300 * time.Millisecond }, "no handshake within 300ms"},
+		{"exits", nil, "its last words: cannot find my data file"},
+		{"elsewhere", nil, `it listens on tcp "127.0.0.1:22"; want a unix socket`},
+		{"netrpc", nil, "another protocol than gRPC"},
+		{"version", nil, "this wg-bond needs version 1: build the plugin again"},
+		{"sum", func(c *Config) { c.SHA256 = strings.Repeat("0", 64) }, "if you have updated the plugin, say sha256 = "},
+		{"world-writable", func(c *Config) { c.Path = copied("w", 0o777) }, "chmod go-w " + open + "/w"},
+		{"not executable", func(c *Config) { c.Path = copied("x", 0o644) }, "is not executable: chmod 755"},
+		{"relative", func(c *Config) { c.Path = "misbehaving" }, "want an absolute one"},
+		{"a directory", func(c *Config) { c.Path = dir }, "is no file"},
+		{"absent", func(c *Config) { c.Path = dir + "/nowhere" }, "no such file"},
+		{"not installed", func(c *Config) { c.Path = "" }, "install it there, or say path"},
+		{"no program", func(c *Config) { c.Path = text }, "no program for this machine"},
+		{"a mistake in the parameters", func(c *Config) {
+			c.Parameters = map[string]any{"margin": int64(11), "margn": 1.5, "paths": map[string]any{"wwan0": "much"}}
+		}, `found the unknown key "margn"; want one of margin, paths`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := config(t, strings.ReplaceAll(c.name, " ", "-"))
+			if c.change != nil {
+				c.change(&cfg)
+			}
+			p, err := Launch(context.Background(), cfg)
+			if err == nil {
+				p.Close()
+				t.Fatal("it was started")
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v\nwant %q", err, c.want)
+			}
+		})
+	}
+	t.Run("all mistakes at once", func(t *testing.T) {
+		cfg := config(t, "good")
+		cfg.Parameters = map[string]any{"margin": int64(11), "margn": 1.5, "paths": map[string]any{"wwan0": "much"}}
+		_, err := Launch(context.Background(), cfg)
+		var e *ParameterError
+		if !errors.As(err, &e) || len(e.Problems) != 3 || strings.Join(e.Problems[2].Key, ".") != "paths.wwan0" {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("a directory that others may write", func(t *testing.T) {
+		path := copied("y", 0o755)
+		if err := os.Chmod(open, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Chmod(open, 0o755)
+		if err := Verify(path, ""); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "chmod go-w "+open) {
+			t.Errorf("error %v", err)
+		}
+		link := filepath.Join(dir, "link")
+		if err := os.Symlink(path, link); err != nil {
+			t.Fatal(err)
+		}
+		if err := Verify(link, ""); !errors.Is(err, ErrRefused) {
+			t.Errorf("through a link: %v", err)
+		}
+	})
+	t.Run("the right checksum", func(t *testing.T) {
+		sum, err := checksum(built)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Verify(built, strings.ToUpper(sum)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		mode        os.FileMode
+		owner, euid int
+		ok          bool
+	}{
+		{0o755, 0, 0, true},
+		{0o755, 0, 1000, true},
+		{0o755, 1000, 1000, true},
+		{0o755, 1000, 0, false},
+		{0o755, 1001, 1000, false},
+		{0o775, 0, 0, false},
+		{0o757, 0, 0, false},
+		{os.ModeDir | 0o755, 0, 0, true},
+		{os.ModeDir | 0o777, 0, 0, false},
+		{os.ModeDir | os.ModeSticky | 0o777, 0, 0, true},
+		{os.ModeSticky | 0o777, 0, 0, false},
+	} {
+		if err := judge("/x", c.mode, c.owner, c.euid); (err == nil) != c.ok {
+			t.Errorf("%v of %d, for %d: %v", c.mode, c.owner, c.euid, err)
+		}
+	}
+}
+
+// A plugin has nothing but its pipe.
+func TestUnprivileged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root has rights to give up")
+	}
+	p := launch(t, config(t, "environment"))
+	s := newSession(t, p)
+	s.step(0)
+	s.wait()
+	if !s.step(time.Millisecond) {
+		t.Fatalf("not followed: %+v", p.Status())
+	}
+	got := s.plan.Classes[schedulers.Bulk].Paths[0].Cap
+	if proc, _ := p.present(); !proc.runner.limited {
+		t.Log("we lack CAP_SYS_RESOURCE: files are not forbidden")
+		got &^= 2
+	}
+	if got != 0 {
+		t.Errorf("the plugin can do more than it should: bits %#b, see testdata/misbehaving", got)
+	}
+}
+
+// What a plugin prints is logged, within bounds.
+func TestChatty(t *testing.T) {
+	var lines counter
+	cfg := config(t, "chatty")
+	cfg.Log = slog.New(slog.NewTextHandler(&lines, nil))
+	p := launch(t, cfg)
+	s := newSession(t, p)
+	s.step(0)
+	for range 5 {
+		s.wait()
+		s.step(period)
+	}
+	s.wait()
+	lines.mu.Lock()
+	defer lines.mu.Unlock()
+	if lines.n == 0 || lines.n > 400 {
+		t.Errorf("%d lines logged, of 12000 printed", lines.n)
+	}
+}
+
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return len(p), nil
+}
+
+// A plugin that is killed again and again: there is always a sound plan, and
+// in the end the plugin's is followed again.
+func TestKilled(t *testing.T) {
+	kills := 20
+	if testing.Short() {
+		kills = 3
+	}
+	p := launch(t, config(t, "good"))
+	s := newSession(t, p)
+	for range kills {
+		s.step(period)
+		eventually(t, "the process to be followed", func() bool { s.step(period); return s.follows() })
+		pid, err := strconv.Atoi(p.Status().Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, changed := p.present()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-changed
+		if s.step(0) {
+			t.Error("followed a process that is dead")
+		}
+	}
+	eventually(t, "the process to be followed", func() bool { s.step(period); return s.follows() })
+	if st := p.Status(); int(st.Restarts) != kills || !strings.Contains(st.Reason, "killed") {
+		t.Errorf("status %+v", st)
+	}
+}
+
+// follows gives the plugin a moment to answer the last snapshot, and reports
+// whether that is followed.
+func (s *session) follows() bool {
+	select {
+	case <-s.told:
+		return s.step(time.Millisecond)
+	case <-time.After(50 * time.Millisecond):
+		return false
+	}
+}
+
+// The end of the plugin leaves no process and no socket.
+func TestClose(t *testing.T) {
+	p, err := Launch(context.Background(), config(t, "good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(t, p)
+	s.step(0)
+	s.wait()
+	proc, _ := p.present()
+	p.Close()
+	<-proc.ended()
+	if _, err := os.Stat(proc.runner.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket's directory is still there: %v", err)
+	}
+	if s.step(period) {
+		t.Error("followed a plugin that is closed")
+	}
+}
+
+// A start that is given up leaves nothing either, and does not wait.
+func TestStartCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		cfg := config(t, "silent")
+		cfg.Limits.Start = time.Hour
+		_, err := Launch(ctx, cfg)
+		done <- err
+	}()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("started")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("still starting")
+	}
+}
+
+// The data path's price of one plan: with a built-in, with a plugin, with one
+// that hangs.
+func BenchmarkPlan(b *testing.B) {
+	run := func(b *testing.B, sched schedulers.Scheduler, snap schedulers.Snapshot) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var p schedulers.Plan
+			snap.Seq++
+			snap.Now += period
+			sched.Plan(&snap, &p)
+		}
+	}
+	for _, name := range []string{"good", "hang"} {
+		p := launch(b, config(b, name))
+		s := newSession(b, p)
+		if name == "good" {
+			b.Run("builtin", func(b *testing.B) { run(b, builtin.All[0].New(), s.snap) })
+		}
+		b.Run(name, func(b *testing.B) { run(b, s.sched, s.snap) })
+	}
+}
+
+// One plan, there and back.
+func BenchmarkRoundTrip(b *testing.B) {
+	p := launch(b, config(b, "good"))
+	s := newSession(b, p)
+	for b.Loop() {
+		s.step(period)
+		s.wait()
+	}
+	l := p.Status().Latency
+	b.ReportMetric(float64(l.P50.Nanoseconds()), "p50-ns")
+	b.ReportMetric(float64(l.P99.Nanoseconds()), "p99-ns")
+}
