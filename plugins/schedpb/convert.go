@@ -18,7 +18,8 @@ var ErrMessage = errors.New("unusable message")
 func FromSnapshot(s *schedulers.Snapshot) *Snapshot {
 	m := &Snapshot{
 		Seq: s.Seq, NowNs: int64(s.Now), QueueBytes: int64(s.Queue), FeedbackIntervalNs: int64(s.FeedbackInterval),
-		Paths: make([]*Path, len(s.Paths)),
+		LargestBytes: int64(s.Largest),
+		Paths:        make([]*Path, len(s.Paths)),
 	}
 	for i := range s.Paths {
 		p := &s.Paths[i]
@@ -40,7 +41,7 @@ func FromSnapshot(s *schedulers.Snapshot) *Snapshot {
 func ToSnapshot(m *Snapshot, s *schedulers.Snapshot) error {
 	*s = schedulers.Snapshot{
 		Seq: m.GetSeq(), Now: time.Duration(m.GetNowNs()), Queue: int(m.GetQueueBytes()),
-		FeedbackInterval: time.Duration(m.GetFeedbackIntervalNs()), Paths: s.Paths[:0],
+		FeedbackInterval: time.Duration(m.GetFeedbackIntervalNs()), Largest: int(m.GetLargestBytes()), Paths: s.Paths[:0],
 	}
 	var seen uint32
 	for _, p := range m.GetPaths() {

@@ -59,14 +59,16 @@ func TestRoundTrip(t *testing.T) {
 // A field that is not set in one of a kind must not be mistaken for another:
 // each field of a path differs here from all others.
 func TestEveryField(t *testing.T) {
-	s := schedulers.Snapshot{Seq: 1, Now: 2, Queue: 3, FeedbackInterval: 4, Paths: []schedulers.Path{{
+	s := schedulers.Snapshot{Seq: 1, Now: 2, Queue: 3, FeedbackInterval: 4, Largest: 23, Paths: []schedulers.Path{{
 		ID: 5, Name: "six", State: schedulers.Dead, Rate: 8, MinRTT: 9, SRTT: 10, MinOWD: -11, OWD: 12, RTTVar: 13,
 		InFlight: 14, Queued: 15, OldestUnacked: 16, Loss: .17, MTU: 18, Backup: true, Metered: true, Weight: 19, MaxRate: 20,
 		Sent: 21, Received: 22,
 	}}}
-	for i, v := 0, reflect.ValueOf(s.Paths[0]); i < v.NumField(); i++ {
-		if v.Field(i).IsZero() {
-			t.Errorf("the test does not set Path.%s", v.Type().Field(i).Name)
+	for _, v := range []reflect.Value{reflect.ValueOf(s), reflect.ValueOf(s.Paths[0])} {
+		for i := range v.NumField() {
+			if v.Field(i).IsZero() {
+				t.Errorf("the test does not set %v.%s", v.Type(), v.Type().Field(i).Name)
+			}
 		}
 	}
 	var got schedulers.Snapshot

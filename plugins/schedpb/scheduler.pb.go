@@ -315,8 +315,9 @@ type Path struct {
 	OldestUnackedNs int64 `protobuf:"varint,12,opt,name=oldest_unacked_ns,json=oldestUnackedNs,proto3" json:"oldest_unacked_ns,omitempty"`
 	// Smoothed loss, a ratio from 0 to 1.
 	Loss float64 `protobuf:"fixed64,13,opt,name=loss,proto3" json:"loss,omitempty"`
-	// Largest UDP payload that it is known to carry, bytes, without IP and UDP
-	// headers; 0: not known.
+	// Largest UDP payload that it is known to carry, or assumed to until it is,
+	// bytes, without IP and UDP headers; 0: not known. Nothing larger is sent by
+	// it, whatever the plan.
 	MtuBytes int64 `protobuf:"varint,14,opt,name=mtu_bytes,json=mtuBytes,proto3" json:"mtu_bytes,omitempty"`
 	// Set by the user: use it only while no other path works.
 	Backup bool `protobuf:"varint,15,opt,name=backup,proto3" json:"backup,omitempty"`
@@ -516,7 +517,10 @@ type Snapshot struct {
 	// The peer's usual time between two feedbacks, nanoseconds.
 	FeedbackIntervalNs int64 `protobuf:"varint,4,opt,name=feedback_interval_ns,json=feedbackIntervalNs,proto3" json:"feedback_interval_ns,omitempty"`
 	// Every path that may carry data, whatever its state. At most 16.
-	Paths         []*Path `protobuf:"bytes,5,rep,name=paths,proto3" json:"paths,omitempty"`
+	Paths []*Path `protobuf:"bytes,5,rep,name=paths,proto3" json:"paths,omitempty"`
+	// The largest UDP payload sent of late, bytes; 0: not known. A path with a
+	// smaller mtu_bytes carries only the smaller packets.
+	LargestBytes  int64 `protobuf:"varint,6,opt,name=largest_bytes,json=largestBytes,proto3" json:"largest_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -584,6 +588,13 @@ func (x *Snapshot) GetPaths() []*Path {
 		return x.Paths
 	}
 	return nil
+}
+
+func (x *Snapshot) GetLargestBytes() int64 {
+	if x != nil {
+		return x.LargestBytes
+	}
+	return 0
 }
 
 // PathPlan is one path's part in the plan of one class. A path that carries
@@ -911,14 +922,15 @@ const file_scheduler_proto_rawDesc = "" +
 	"\x19max_rate_bytes_per_second\x18\x12 \x01(\x01R\x15maxRateBytesPerSecond\x12\x1d\n" +
 	"\n" +
 	"sent_bytes\x18\x13 \x01(\x04R\tsentBytes\x12%\n" +
-	"\x0ereceived_bytes\x18\x14 \x01(\x04R\rreceivedBytes\"\xb7\x01\n" +
+	"\x0ereceived_bytes\x18\x14 \x01(\x04R\rreceivedBytes\"\xdc\x01\n" +
 	"\bSnapshot\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x15\n" +
 	"\x06now_ns\x18\x02 \x01(\x03R\x05nowNs\x12\x1f\n" +
 	"\vqueue_bytes\x18\x03 \x01(\x03R\n" +
 	"queueBytes\x120\n" +
 	"\x14feedback_interval_ns\x18\x04 \x01(\x03R\x12feedbackIntervalNs\x12/\n" +
-	"\x05paths\x18\x05 \x03(\v2\x19.wgbond.scheduler.v1.PathR\x05paths\"t\n" +
+	"\x05paths\x18\x05 \x03(\v2\x19.wgbond.scheduler.v1.PathR\x05paths\x12#\n" +
+	"\rlargest_bytes\x18\x06 \x01(\x03R\flargestBytes\"t\n" +
 	"\bPathPlan\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\rR\x04path\x12\x17\n" +
 	"\abase_ns\x18\x02 \x01(\x01R\x06baseNs\x12\x1e\n" +
