@@ -166,7 +166,7 @@ func (s *Session) sendFeedback() {
 
 // heardLately is the silence after which a path is not trusted with feedback
 // alone.
-const heardLately = 60 * time.Millisecond
+const heardLately = 30 * time.Millisecond
 
 // heardLast is the attached path, other than l, that was heard last.
 func (s *Session) heardLast(l *link) (best *link) {

@@ -29,7 +29,7 @@ func (s *Session) onFeedback(f *wire.Feedback) {
 		s.counts.drop(dropStaleFeedback) // overtaken by a newer one
 		return
 	}
-	s.lastReport = f.Sent
+	s.lastReport, s.reportAt = f.Sent, s.now
 
 	var all [schedulers.MaxPaths]news
 	n := 0
@@ -108,7 +108,7 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 	}
 	if !w.sampled {
 		if w.newer {
-			l.rate.Passed(l.delivered.bytes, w.report.Arrived)
+			l.rate.Reported(l.delivered.bytes, w.report.Arrived)
 		}
 		s.trace.acked(w, lostPackets)
 		return
@@ -215,6 +215,7 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	}
 	ping := *slot
 	slot.sent = -1
+	s.reportAt = s.now
 	if ping.probe > 0 || ping.behind > 0 {
 		s.onProbePong(l, ping)
 		return

@@ -141,7 +141,7 @@ func (s *Session) pushControl(l *link, b []byte) {
 
 // checkLink does what is due on one path.
 func (s *Session) checkLink(l *link) {
-	if l.path.Check(s.now, feedbackBusy) {
+	if l.path.Check(s.now, feedbackBusy, s.reportAt) {
 		s.linkSuspect(l)
 	}
 	if l.path.State() != schedulers.Active && s.now-l.suspectAt >= repairAge && s.hist.InFlight(l.id) > 0 {
@@ -167,7 +167,7 @@ func (s *Session) checkLink(l *link) {
 
 func (s *Session) linkDue(l *link) time.Duration {
 	due := Never
-	if at, ok := l.path.NextCheck(feedbackBusy); ok {
+	if at, ok := l.path.NextCheck(feedbackBusy, s.reportAt); ok {
 		due = at
 	}
 	if l.path.State() != schedulers.Active && s.hist.InFlight(l.id) > 0 {
@@ -230,6 +230,7 @@ func (s *Session) copySuspects() {
 // giveUpFlight ends the wait for what is in flight on a path.
 func (s *Session) giveUpFlight(l *link) {
 	lost := s.hist.Recall(l.id, s.now)
+	l.rate.TakenBack()
 	l.lost += uint64(len(lost))
 	s.trace.lost(lost, "silent")
 	s.lostSizes(lost)

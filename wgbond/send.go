@@ -431,12 +431,14 @@ func (s *Session) adaptQueue() {
 		return
 	}
 	v := sum / rates
-	s.codel.Target = codelSteady + time.Duration(v*float64(codelVarying-codelSteady))
+	// A short path has short round trips to lose to a queue.
+	steady := min(codelSteady, max(longest/4, codelSteady/3))
+	s.codel.Target = steady + time.Duration(v*float64(codelVarying-steady))
 	s.codel.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
 	// A flow needs a round trip to react (RFC 8289, 4.4), and a standing queue
 	// in proportion to be judged by.
 	s.codel.Interval = max(s.codel.Interval, longest+longest/4)
-	s.codel.Target = max(s.codel.Target, s.codel.Interval/10)
+	s.codel.Target = max(s.codel.Target, longest/8)
 }
 
 func (s *Session) snapshot() {

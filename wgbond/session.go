@@ -140,6 +140,7 @@ type Session struct {
 	lastSend     time.Duration // data from the local WireGuard; < 0: never
 	repairTokens float64       // bytes
 	lastReport   wire.Clock    // Sent of the newest feedback
+	reportAt     time.Duration // when the peer last reported anything
 	tuned        wire.Tune     // as last told
 	tunedAt      time.Duration
 
@@ -152,8 +153,9 @@ type Session struct {
 	fb          wire.Feedback
 
 	// Control.
-	instance     uint64 // ours
-	peer         uint64 // instance of the peer; 0: unknown
+	due          time.Duration // what Next said; Never: it was not asked
+	instance     uint64        // ours
+	peer         uint64        // instance of the peer; 0: unknown
 	transport    *control.Transport
 	previous     *control.Transport // still opens what was under way at the change
 	establishAt  time.Duration
@@ -183,6 +185,7 @@ func New(now time.Duration, cfg Config) *Session {
 		lastData:     -1,
 		plain:        plainState{since: -1},
 		noticesAt:    Never,
+		due:          Never,
 		reportedAt:   now - time.Second,
 		repairTokens: repairBurst,
 	}
@@ -222,6 +225,14 @@ func (s *Session) Advance(now time.Duration) {
 // advance runs after every input and at every deadline. Each step does nothing
 // unless it is due.
 func (s *Session) advance() {
+	if late := s.now - s.due; late > lateAfter {
+		for _, l := range s.links {
+			if l != nil {
+				l.path.Grace(late)
+			}
+		}
+	}
+	s.due = Never
 	s.dialStep()
 	s.askPlain()
 	for _, l := range s.links {
@@ -259,6 +270,7 @@ func (s *Session) Next() time.Duration {
 			next = min(next, l.rate.NextSend(s.now))
 		}
 	}
+	s.due = max(next, s.now)
 	s.trace.awaits(next)
 	return next
 }

@@ -19,7 +19,8 @@
 //
 //	cap = (max base + 10 ms − base) × Rate,
 //
-// for with shorter ones this policy decays to lowest RTT. A path is left out
+// for with shorter ones this policy decays to lowest RTT. (A path that is alone
+// in use needs 2 ms: what waits for it is better seen by the send queue.) A path is left out
 // when it adds little for what it delays: if it is farther than the nearest by
 // more than 400 ms × its share of the rate of the nearer ones (15 ms are
 // always allowed, 200 ms never exceeded).
@@ -45,7 +46,8 @@ import (
 // All in nanoseconds.
 const (
 	ms       = 1e6
-	margin   = 10 * ms  // above the slowest base: 2 ms cost a fifth of the gain, 20 ms add delay
+	margin   = 10. * ms // above the slowest base: 2 ms cost a fifth of the gain, 20 ms add delay
+	alone    = 2 * ms   // the margin of a path that nothing is to be in step with
 	tolerate = 15 * ms  // a path this much farther is always used
 	farthest = 200 * ms // a path this much farther is never used
 	gain     = 400 * ms // delay that a path is worth which would double the rate
@@ -81,6 +83,10 @@ func (scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 		if c.Known && (c.MTU == 0 || c.MTU >= s.Largest) {
 			last = max(last, c.base)
 		}
+	}
+	margin := margin
+	if len(cs) == 1 {
+		margin = alone
 	}
 	for _, c := range cs {
 		cap := c.Cap(last + margin - c.base)

@@ -45,6 +45,12 @@ const (
 	// as one.
 	askSlack = 10 * time.Millisecond
 	apart    = 10 * time.Millisecond
+	// heardLately is the silence within which a path counts as heard. A busy
+	// one is heard every few milliseconds.
+	heardLately = 100 * time.Millisecond
+	// reportsMissing is how much longer a path is trusted when nothing at all is
+	// reported: what it takes the peer to send its reports another way.
+	reportsMissing = 80 * time.Millisecond
 	// deadAfter is how long a suspect path is probed fast.
 	deadAfter = 3 * time.Second
 
@@ -193,13 +199,37 @@ func (p *Path) askAfter(feedback time.Duration) time.Duration {
 
 // suspectAt is when the path becomes suspect unless something is reported.
 // There must be a second thing.
-func (p *Path) suspectAt(feedback time.Duration) time.Duration {
-	return max(p.waiting+p.SuspectAfter(feedback), p.second+p.askAfter(feedback))
+//
+// reported is when the peer last reported anything, of whatever path. If that
+// was before the wait began, the reports may be what is lost, on their way by
+// another path that died: then this one is trusted a little longer, and while
+// it is heard.
+func (p *Path) suspectAt(feedback, reported time.Duration) time.Duration {
+	at := max(p.waiting+p.SuspectAfter(feedback), p.second+p.askAfter(feedback))
+	if reported >= p.waiting {
+		return at
+	}
+	at = max(at, p.waiting+p.SuspectAfter(feedback)+reportsMissing)
+	if p.heard >= 0 {
+		at = max(at, p.heard+heardLately)
+	}
+	return at
+}
+
+// Grace gives the path's wait so much more time: nobody was there to take the
+// reports.
+func (p *Path) Grace(late time.Duration) {
+	if p.waiting >= 0 {
+		p.waiting += late
+	}
+	if p.second >= 0 {
+		p.second += late
+	}
 }
 
 // Check does what is due by now and returns true if the path has just become
-// suspect. It may bring the next ping forward.
-func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
+// suspect. It may bring the next ping forward. reported is as in suspectAt.
+func (p *Path) Check(now, feedback, reported time.Duration) (becameSuspect bool) {
 	switch p.state {
 	case schedulers.Active:
 		switch {
@@ -209,7 +239,7 @@ func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
 				p.second = now
 				p.Hasten(now)
 			}
-		case now >= p.suspectAt(feedback):
+		case now >= p.suspectAt(feedback, reported):
 			p.suspect(now)
 			return true
 		}
@@ -222,12 +252,12 @@ func (p *Path) Check(now, feedback time.Duration) (becameSuspect bool) {
 }
 
 // NextCheck is when Check may have something to do; ok is false if never.
-func (p *Path) NextCheck(feedback time.Duration) (at time.Duration, ok bool) {
+func (p *Path) NextCheck(feedback, reported time.Duration) (at time.Duration, ok bool) {
 	switch {
 	case p.state == schedulers.Active && p.waiting >= 0 && p.second < 0:
 		return p.waiting + p.askAfter(feedback), true
 	case p.state == schedulers.Active && p.waiting >= 0:
-		return p.suspectAt(feedback), true
+		return p.suspectAt(feedback, reported), true
 	case p.state == schedulers.Suspect:
 		return p.since + deadAfter, true
 	}

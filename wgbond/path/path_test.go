@@ -87,36 +87,36 @@ func TestLife(t *testing.T) {
 		t.Error("the first answer did not bring the path to life")
 	}
 	at(schedulers.Active, now)
-	if _, ok := p.NextCheck(fb); ok {
+	if _, ok := p.NextCheck(fb, now); ok {
 		t.Error("nothing is waited for, yet a check is due")
 	}
 
 	// Silence: 60 + 2·30 + 2·10 + 10 = 150 ms after something was sent comes a
 	// ping, and when that is unanswered as long the path is suspect.
 	p.Sent(now)
-	due, ok := p.NextCheck(fb)
+	due, ok := p.NextCheck(fb, now)
 	if !ok || due != now+150*ms {
 		t.Fatalf("asked after %v, want 150ms", due-now)
 	}
-	if p.Check(due, fb) || p.NextPing() != due {
+	if p.Check(due, fb, due) || p.NextPing() != due {
 		t.Fatalf("the ping is due at %v, want %v; state %v", p.NextPing(), due, p.State())
 	}
 	p.Ping(due, false)
-	due, ok = p.NextCheck(fb)
+	due, ok = p.NextCheck(fb, due)
 	if !ok || due != now+300*ms {
 		t.Fatalf("suspect after %v, want 300ms", due-now)
 	}
-	if p.Check(due-1, fb) {
+	if p.Check(due-1, fb, due) {
 		t.Error("suspect too early")
 	}
-	if !p.Check(due, fb) {
+	if !p.Check(due, fb, due) {
 		t.Error("not suspect when due")
 	}
 	at(schedulers.Suspect, due)
 	if p.NextPing() != due {
 		t.Errorf("a suspect is pinged at %v, not at once", p.NextPing())
 	}
-	p.Check(due+deadAfter, fb)
+	p.Check(due+deadAfter, fb, due)
 	at(schedulers.Dead, due+deadAfter)
 	if !p.Confirmed(due+4*time.Second, -1) {
 		t.Error("an answer did not bring the dead path back")
@@ -138,8 +138,35 @@ func TestProgressRestartsWait(t *testing.T) {
 	p.Confirmed(now+200*ms, now+10*ms)
 	p.Sent(now + 205*ms) // together with what waits: as likely lost by one loss
 	p.Sent(now + 210*ms)
-	due, _ := p.NextCheck(10 * ms)
+	due, _ := p.NextCheck(10*ms, now+200*ms)
 	if want := now + 200*ms + p.SuspectAfter(10*ms); due != want {
 		t.Errorf("suspect at %v, want %v", due, want)
+	}
+}
+
+// TestReportsMissing: what tells of the path may be lost on another. While the
+// path is heard and nothing at all is reported, it is not suspect.
+func TestReportsMissing(t *testing.T) {
+	const fb = 10 * ms
+	p := New(0)
+	now := measure(p, 0, 30*ms, 30*ms, 0)
+	p.Confirmed(now, -1)
+	p.Sent(now)
+	p.Sent(now + 20*ms)
+	plain := now + p.SuspectAfter(fb)
+	p.Heard(plain - 10*ms)
+	if at, _ := p.NextCheck(fb, now-ms); at != plain-10*ms+heardLately {
+		t.Errorf("without reports suspect at %v, want %v after it was heard", at, heardLately)
+	}
+	p.Heard(plain - 30*ms)
+	if at, _ := p.NextCheck(fb, now-ms); at != plain+reportsMissing {
+		t.Errorf("without reports suspect at %v, want %v", at, plain+reportsMissing)
+	}
+	if at, _ := p.NextCheck(fb, now+ms); at != plain {
+		t.Errorf("with reports of others suspect at %v, want %v", at, plain)
+	}
+	p.Grace(70 * ms)
+	if at, _ := p.NextCheck(fb, now+80*ms); at != plain+70*ms {
+		t.Errorf("after 70 ms of nobody being there suspect at %v, want %v", at, plain+70*ms)
 	}
 }

@@ -112,6 +112,10 @@ type Controller struct {
 	deliveredAt wire.Clock
 	firstSent   time.Duration
 
+	// blind: packets were taken back without a report of what became of them, so
+	// delivered is behind, and no sample may begin there.
+	blind bool
+
 	// appLimitedUntil is the delivered count up to which packets were sent
 	// with less than the path could carry.
 	appLimitedUntil uint64
@@ -153,7 +157,7 @@ func (c *Controller) Restart(now time.Duration) {
 	*c = Controller{
 		p: c.p, minRTT: c.minRTT, vary: c.vary,
 		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
-		roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
+		blind: c.blind, roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
 		prior: cmp.Or(c.filter.max(), c.prior),
 	}
 }
@@ -169,8 +173,12 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 		c.firstSent = now
 		c.deliveredAt = expect
 	}
+	deliveredAt := c.deliveredAt
+	if c.blind {
+		deliveredAt = 0
+	}
 	return Stamp{
-		delivered: c.delivered, deliveredAt: c.deliveredAt,
+		delivered: c.delivered, deliveredAt: deliveredAt,
 		firstSent: c.firstSent, sent: now,
 		appLimited: c.appLimitedUntil > 0,
 	}
@@ -204,7 +212,7 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	}
 	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
 	c.vary.add(d, c.mode != cruise || c.appLimitedUntil > 0 && d.RTT <= queued)
-	c.delivered, c.deliveredAt, c.firstSent = d.Bytes, d.Arrived, d.Stamp.sent
+	c.delivered, c.deliveredAt, c.firstSent, c.blind = d.Bytes, d.Arrived, d.Stamp.sent, false
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
 	}
@@ -212,16 +220,6 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 		c.endRound(d)
 	}
 	c.step(now, d)
-}
-
-// Passed takes in a report whose newest packet is no measure of the path, for
-// it is not known which of its transmissions came: bytes had been delivered in
-// all when it arrived.
-func (c *Controller) Passed(bytes uint64, arrived wire.Clock) {
-	if bytes > c.delivered && arrived > c.deliveredAt {
-		c.roundBytes += bytes - c.delivered
-		c.delivered, c.deliveredAt = bytes, arrived
-	}
 }
 
 // sample derives a delivery rate and offers it to the filter.
@@ -350,6 +348,17 @@ func (c *Controller) stepCycle(now time.Duration, d Delivery) {
 		c.cycleIndex = (c.cycleIndex + 1) % len(cycle)
 		c.cycleStart = now
 	}
+}
+
+// TakenBack tells that the packets in flight were taken for lost because
+// nothing was reported, not because the report said so.
+func (c *Controller) TakenBack() { c.blind = true }
+
+// Reported takes in a report whose packet tells nothing of the path's rate: it
+// was sent more than once. bytes and arrived are as in Delivery.
+func (c *Controller) Reported(bytes uint64, arrived wire.Clock) {
+	c.roundBytes += bytes - min(bytes, c.delivered)
+	c.delivered, c.deliveredAt, c.blind = bytes, arrived, false
 }
 
 // Lost accounts for bytes that were declared lost on the path.
