@@ -203,6 +203,14 @@ func (s *Session) SetScheduler(now time.Duration, sched schedulers.Scheduler) {
 	s.planAt = now
 }
 
+// Replan makes a new plan at once: for a scheduler that works elsewhere and
+// has one.
+func (s *Session) Replan(now time.Duration) {
+	s.now = now
+	s.planAt = now
+	s.advance()
+}
+
 func (s *Session) random() uint64 {
 	var b [8]byte
 	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {

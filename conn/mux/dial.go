@@ -72,6 +72,7 @@ func (sh *Shell) Dial(cfg DialConfig) (*Dialled, error) {
 		Trace:     sh.recorder(cfg.Target.String()),
 	})
 	d := &Dialled{Session: newSession(sh, engine, cfg.Sink), shell: sh, cfg: cfg}
+	d.Session.attend(cfg.Scheduler)
 	d.Session.refused = d.refused
 	return d, nil
 }

@@ -616,15 +616,17 @@ func (v *Server) shake(a initiation) {
 }
 
 func (v *Server) newServed(peer control.Key) (*served, error) {
+	scheduler := v.cfg.Scheduler()
 	engine := wgbond.New(v.shell.Now(), wgbond.Config{
 		Role:      wgbond.Server,
-		Scheduler: v.cfg.Scheduler(),
+		Scheduler: scheduler,
 		Pool:      &v.shell.Pool,
 		Wall:      time.Now,
 		Rand:      rand.Reader,
 		Trace:     v.shell.recorder(peer.String()),
 	})
 	s := &served{Session: newSession(v.shell, engine, nil), peer: peer}
+	s.attend(scheduler)
 	s.socketFor = v.socketFor
 	s.moved = func() { v.movedLocked(s) }
 	s.closed = func() {

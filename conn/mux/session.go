@@ -2,6 +2,7 @@ package mux
 
 import (
 	"errors"
+	"io"
 	"math/bits"
 	"net"
 	"net/netip"
@@ -60,6 +61,8 @@ type Session struct {
 	// socketFor gives a server's sessions the socket to reach an address from.
 	socketFor func(netip.Addr) Socket
 
+	scheduler schedulers.Scheduler // the engine's; see attend
+
 	remote atomic.Pointer[wgbond.Remote] // a server's latest idea of where the peer is
 	heard  atomic.Int64                  // when anything arrived: engine time
 	over   atomic.Bool                   // ended for good
@@ -111,6 +114,25 @@ func newSession(shell *Shell, engine *wgbond.Session, sink Sink) *Session {
 	s.timer.Stop()
 	s.heard.Store(int64(shell.Now()))
 	return s
+}
+
+// attend connects a scheduler that works beside the session, like one in
+// another process: if it has a method Notify(func()), it may call what that is
+// given to have the session plan again, on a goroutine of its own; if it is an
+// io.Closer, it is closed when the session is over.
+func (s *Session) attend(sched schedulers.Scheduler) {
+	s.scheduler = sched
+	if n, ok := sched.(interface{ Notify(func()) }); ok {
+		n.Notify(s.replan)
+	}
+}
+
+func (s *Session) replan() {
+	now := s.begin()
+	if s.run != nil {
+		s.engine.Replan(now)
+	}
+	s.end(now)
 }
 
 // Send takes WireGuard's datagrams for the peer. It keeps none of the buffers.
@@ -281,6 +303,9 @@ func (s *Session) farewell(reason wire.CloseReason) {
 	s.over.Store(true)
 	s.end(now)
 	s.halt()
+	if c, ok := s.scheduler.(io.Closer); ok {
+		_ = c.Close()
+	}
 	if !running {
 		return
 	}
