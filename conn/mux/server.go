@@ -636,6 +636,9 @@ func (v *Server) newServed(peer control.Key) (*served, error) {
 		}
 	}
 	sink, err := v.cfg.Sink(peer, s.Session)
+	if err != nil {
+		s.dismiss()
+	}
 	s.sink = sink
 	return s, err
 }

@@ -127,6 +127,13 @@ func (s *Session) attend(sched schedulers.Scheduler) {
 	}
 }
 
+// dismiss tells the scheduler that the session is over.
+func (s *Session) dismiss() {
+	if c, ok := s.scheduler.(io.Closer); ok {
+		_ = c.Close()
+	}
+}
+
 func (s *Session) replan() {
 	now := s.begin()
 	if s.run != nil {
@@ -303,9 +310,7 @@ func (s *Session) farewell(reason wire.CloseReason) {
 	s.over.Store(true)
 	s.end(now)
 	s.halt()
-	if c, ok := s.scheduler.(io.Closer); ok {
-		_ = c.Close()
-	}
+	s.dismiss()
 	if !running {
 		return
 	}

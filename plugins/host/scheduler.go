@@ -22,6 +22,7 @@ type Scheduler struct {
 	fallback schedulers.Scheduler
 	cancel   context.CancelFunc
 	wake     chan struct{} // room for one: a snapshot waits
+	last     verdict       // of the latest Plan; its caller's
 
 	mu      sync.Mutex // guards all below; held for as long as a snapshot takes to copy
 	waiting schedulers.Snapshot
@@ -96,12 +97,17 @@ func (s *Scheduler) Plan(snap *schedulers.Snapshot, p *schedulers.Plan) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+	s.last = v
 	if v != followed {
 		*p = schedulers.Plan{}
 		s.fallback.Plan(snap, p)
 	}
 	s.plugin.count(v)
 }
+
+// Followed reports whether the latest Plan was the plugin's and not the
+// fallback's. It must be called by whoever calls Plan.
+func (s *Scheduler) Followed() bool { return s.last == followed }
 
 // judgeLocked fills *p with the plugin's plan, if that can be followed.
 func (s *Scheduler) judgeLocked(snap *schedulers.Snapshot, p *schedulers.Plan, running bool) verdict {

@@ -2,7 +2,7 @@
 // socket Dir/NAME.sock, open to its owner only.
 //
 //	client                                     server
-//	{"operation": "status"}\n ──────────────→  Handler
+//	{"operation": "status", "arguments": […]}\n ──→  Handler
 //	            ←────────────  {"result": …} or {"error": "…"}, and the end
 //
 // One request a connection. WireGuard's own state is not ours to tell: that
@@ -32,7 +32,8 @@ const maxRequest = 4096
 var ErrNotRunning = errors.New("not running")
 
 type request struct {
-	Operation string `json:"operation"`
+	Operation string   `json:"operation"`
+	Arguments []string `json:"arguments,omitempty"`
 }
 
 type answer struct {
@@ -41,7 +42,7 @@ type answer struct {
 }
 
 // Handler does an operation. Its result is sent as JSON.
-type Handler func() (any, error)
+type Handler func(arguments []string) (any, error)
 
 // SocketPath is where the wg-bond of the interface name listens.
 func SocketPath(name string) string { return filepath.Join(Dir, name+".sock") }
@@ -109,7 +110,7 @@ func (s *Server) serve(c net.Conn) {
 		if handle == nil {
 			err = fmt.Errorf("this wg-bond does not know the operation %q; it may be of another version", r.Operation)
 		} else {
-			result, err = handle()
+			result, err = handle(r.Arguments)
 		}
 	}
 	var a answer
@@ -143,7 +144,7 @@ func (s *Server) Close() error {
 
 // Call asks the server at path to do an operation and decodes its result into
 // result, which may be nil. The error matches ErrNotRunning if there is none.
-func Call(path, operation string, result any) error {
+func Call(path, operation string, result any, arguments ...string) error {
 	c, err := net.Dial("unix", path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return ErrNotRunning
@@ -159,7 +160,7 @@ func Call(path, operation string, result any) error {
 	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		return err
 	}
-	if err := json.NewEncoder(c).Encode(request{Operation: operation}); err != nil {
+	if err := json.NewEncoder(c).Encode(request{operation, arguments}); err != nil {
 		return err
 	}
 	var a answer

@@ -19,8 +19,8 @@ func TestCalls(t *testing.T) {
 		t.Errorf("before: %v", err)
 	}
 	s, err := Listen(path, map[string]Handler{
-		"status": func() (any, error) { return map[string]int{"paths": 2}, nil },
-		"down":   func() (any, error) { return nil, errors.New("a reason") },
+		"status": func([]string) (any, error) { return map[string]int{"paths": 2}, nil },
+		"down":   func([]string) (any, error) { return nil, errors.New("a reason") },
 	})
 	if err != nil {
 		t.Fatal(err)

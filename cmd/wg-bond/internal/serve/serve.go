@@ -185,7 +185,7 @@ func (s *serving) close() {
 }
 
 // status is an operation of the control socket.
-func (s *serving) status() (any, error) {
+func (s *serving) status([]string) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shim == nil {
@@ -195,7 +195,7 @@ func (s *serving) status() (any, error) {
 }
 
 // down is an operation of the control socket: it asks the process to end.
-func (s *serving) down() (any, error) {
+func (s *serving) down([]string) (any, error) {
 	s.once.Do(func() { close(s.stop) })
 	return nil, nil
 }

@@ -277,12 +277,12 @@ func saveConfig(host *quick.Host, files *Files, device *uapi.Device) error {
 }
 
 // status is an operation of the control socket.
-func (r *running) status() (any, error) {
+func (r *running) status([]string) (any, error) {
 	return report.Up(r.files.Name, r.scheduler, r.bind.Status()), nil
 }
 
 // down is an operation of the control socket: it returns when all is undone.
-func (r *running) down() (any, error) {
+func (r *running) down([]string) (any, error) {
 	answer := make(chan error, 1)
 	select {
 	case r.downs <- answer:
