@@ -35,7 +35,7 @@ func main() {
 	var c commands
 	ctx := kong.Parse(&c, kong.Name("bondlab"),
 		kong.Description("Repeats the original experiment with real programs over emulated links, in network namespaces. All but the demo needs root."),
-		kong.UsageOnError(), kong.Vars{"version": version})
+		kong.UsageOnError(), kong.Vars{"version": "bondlab " + version})
 	if err := ctx.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bondlab:", err)
 		os.Exit(1)

@@ -27,8 +27,8 @@ type runCmd struct {
 	Keep     bool   `help:"Keep the laboratory after the runs, for bondlab shell, until Ctrl-C."`
 	Verbose  bool   `short:"v" help:"Show the output of the programs under test, on standard error."`
 	Bin      string `help:"Where wg-bond, relayd and wireguard-go are; what is not there is looked for in $PATH. Default: where bondlab is." type:"path" placeholder:"DIR"`
-	Client   string `help:"The borrower's end: wg-bond, or a stock wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
-	Server   string `help:"The server's end: a stock WireGuard behind wg-bond serve, or the stock one alone." enum:"bond,stock" default:"bond"`
+	Client   string `help:"The borrower's end: bond, wg-bond over all paths; or stock, wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
+	Server   string `help:"The server's end: bond, a stock WireGuard behind wg-bond serve; or stock, that WireGuard alone." enum:"bond,stock" default:"bond"`
 	Pcap     string `help:"Write pcap files of every link, at both ends, into this directory." type:"path" placeholder:"DIR"`
 	Trace    string `help:"Write the traces of both wg-bonds, for replay, into this directory." type:"path" placeholder:"DIR"`
 }

@@ -24,7 +24,10 @@ type commands struct {
 const description = `Lends this machine's network link to borrowers nearby.
 
 What it forwards is WireGuard traffic and nothing else, for those alone whose WireGuard public keys are allowed, to one
-server each. Settings come from a file or from flags (relayd run --help lists them):
+server each.
+
+Settings come from a file, as in relayd --config /etc/relayd.toml, or from flags, which relayd run --help lists. The
+file:
 
   listen = ":51900"                 # where borrowers reach us
   device = "wwan0"                  # the device to lend; whatever the routes say, if not given

@@ -40,7 +40,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for name, pkg := range map[string]string{"wg-bond": ".", "wireguard-go": "golang.zx2c4.com/wireguard"} {
+	for name, pkg := range map[string]string{"wg-bond": ".", "relayd": "../relayd", "wireguard-go": "golang.zx2c4.com/wireguard"} {
 		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput(); err != nil {
 			return dir, fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 		}

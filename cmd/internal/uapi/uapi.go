@@ -97,11 +97,14 @@ func Serve(c net.Conn, device Operator, changed func()) {
 // one. What ends without a blank line is complete all the same if it is a set
 // operation: wireguard-go takes it, too.
 func readRequest(r *bufio.Reader) (operation string, body []byte, err error) {
-	line, err := r.ReadString('\n')
-	if err != nil {
+	line, err := r.ReadSlice('\n')
+	if err != nil && err != bufio.ErrBufferFull {
 		return "", nil, err
 	}
-	operation = strings.TrimSuffix(line, "\n")
+	operation = strings.TrimSuffix(string(line), "\n")
+	if operation != "get=1" && operation != "set=1" {
+		return operation, nil, nil // of which nothing more matters
+	}
 	for {
 		chunk, err := r.ReadSlice('\n')
 		if len(body)+len(chunk) > maxSet {

@@ -1,6 +1,7 @@
 package uapi
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -143,5 +144,20 @@ func TestParse(t *testing.T) {
 		if d, err := Parse(bad); err == nil {
 			t.Errorf("Parse(%q) = %+v", bad, d)
 		}
+	}
+}
+
+// TestServeEndless: a first line without an end is answered once it is longer
+// than any operation, and not gathered.
+func TestServeEndless(t *testing.T) {
+	ours, theirs := socketPair(t)
+	go Serve(theirs, &fakeDevice{}, func() {})
+	if _, err := ours.Write(bytes.Repeat([]byte("x"), 5000)); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 100)
+	n, err := io.ReadAtLeast(ours, answer, len("errno=-71\n\n"))
+	if err != nil || string(answer[:n]) != "errno=-71\n\n" {
+		t.Errorf("answer %q, %v", answer[:n], err)
 	}
 }

@@ -38,6 +38,11 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 		if link.Via == "" {
 			fmt.Fprintf(&side, "device = %q\n", link.Device)
 		} else {
+			if l.relays[link.Via] == nil { // a stock server needs none before
+				if err := l.StartRelay(link.Via); err != nil {
+					return nil, err
+				}
+			}
 			fmt.Fprintf(&side, "device = \"wlan0\"\nrelay = %q\nrelay-key = %q\n",
 				netip.AddrPortFrom(l.airAddr(link.Via), relayPort), l.keys.relays[link.Via].PublicKey())
 		}
