@@ -156,6 +156,10 @@ type Plan struct {
 	// Drain is the rate at which each path's backlog counter falls, bytes per
 	// second: its pacing rate for arrival-time policies, 0 for round robins.
 	Drain [MaxPaths]float64
+	// Hold is how long the receiver shall hold back what came by each path, so
+	// that all packets take as long as those by the slowest path. At most
+	// MaxHold; all 0: not at all.
+	Hold [MaxPaths]time.Duration
 	// Valid is how long the plan may be followed without a new one.
 	Valid time.Duration
 }

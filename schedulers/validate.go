@@ -18,6 +18,8 @@ const (
 	MaxDrain = 1e12
 	// NoCap is a PathPlan.Cap that does not limit anything, bytes.
 	NoCap = math.MaxInt32
+	// MaxHold bounds Plan.Hold.
+	MaxHold = 500 * time.Millisecond
 	// MaxValid bounds Plan.Valid.
 	MaxValid = 10 * time.Second
 )
@@ -78,6 +80,11 @@ func Validate(p *Plan, s *Snapshot) error {
 	for id, d := range p.Drain {
 		if !(d >= 0 && d <= MaxDrain) {
 			return fmt.Errorf("%w: path %d drains at %v byte/s; want 0 to %g", ErrPlan, id, d, float64(MaxDrain))
+		}
+	}
+	for id, h := range p.Hold {
+		if h < 0 || h > MaxHold {
+			return fmt.Errorf("%w: what comes by path %d is held for %v; want 0 to %v", ErrPlan, id, h, MaxHold)
 		}
 	}
 	for c := range p.Classes {

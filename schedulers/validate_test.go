@@ -38,6 +38,8 @@ func TestValidate(t *testing.T) {
 		{"negative cap", func(p *Plan) { p.Classes[Bulk].Paths[0].Cap = -1 }, "cap of -1"},
 		{"negative drain", func(p *Plan) { p.Drain[3] = -1 }, "path 3 drains at -1"},
 		{"NaN drain", func(p *Plan) { p.Drain[15] = math.NaN() }, "path 15 drains at NaN"},
+		{"negative hold", func(p *Plan) { p.Hold[2] = -1 }, "path 2 is held for -1ns"},
+		{"long hold", func(p *Plan) { p.Hold[2] = MaxHold + 1 }, "path 2 is held for 500.000001ms; want 0 to 500ms"},
 		{"unknown path", func(p *Plan) { p.Classes[Bulk].Paths[1].Use = true }, "uses the paths 0b1011, the snapshot has 0b1001"},
 		{"copy to an unknown path", func(p *Plan) { p.Classes[Control].Copies = 1 << 20 }, "class control: it uses"},
 		{"no path", func(p *Plan) { p.Classes[Bulk].Paths[0].Use = false }, "none of them active"},

@@ -74,6 +74,7 @@ func (s *Session) dropLink(l *link) {
 	if s.plain.link == l {
 		s.plain.link = nil
 	}
+	s.unhold(l, Never)
 	s.order.PathGone(s.now, l.id)
 	s.recv.PathGone(l.id)
 	s.remotes++
@@ -254,6 +255,12 @@ func (s *Session) forgetPeer() {
 	s.queue, s.queueBytes = deque[waiting]{}, 0
 	s.hist.Clear()
 	s.recv.Forget()
+	for _, l := range s.links {
+		if l != nil {
+			s.unhold(l, Never)
+		}
+	}
+	s.equalized, s.equalizedAt = wire.Equalize{}, 0
 	s.order.Forget(s.now)
 	for id, l := range s.links {
 		if l == nil {

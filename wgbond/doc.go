@@ -17,6 +17,7 @@
 // # Receiving half
 //
 //	Receive ─▶ feedback.Receiver ─▶ Feedback, on the path of earliest arrival
+//	        ├▶ held back, if delays are equalised
 //	        └▶ reorder.Buffer ────▶ Deliver, in the order of (key pair, counter)
 //
 // # Files
@@ -27,6 +28,7 @@
 //	help.go       an idle path takes over what is stuck on another
 //	feedback.go   the peer's feedback: rates, losses, repair
 //	receive.go    from Receive to Deliver
+//	equalize.go   paths of unlike delay made alike, if the plan wants it
 //	control.go    control messages out: feedback, notices, pings
 //	mtu.go        what each path carries, and what does not fit
 //	attach.go     paths come and go; challenges

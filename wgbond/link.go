@@ -61,6 +61,11 @@ type link struct {
 	reported        total // the peer's latest
 	slack           bool  // rate control was told that nothing waits
 
+	// What came by this path and is held back, and for how long; see
+	// equalize.go.
+	held deque[held]
+	hold time.Duration
+
 	// lastBound is the counter (plus one) of the newest packet bound to this
 	// path, lastData when one was last sent by it, marked the last marker.
 	lastBound uint64

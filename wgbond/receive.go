@@ -49,7 +49,7 @@ func (s *Session) receiveData(l *link, pkt []byte) {
 	index, counter, _ := wire.DataHeader(pkt)
 	s.trace.got(l, index, counter, len(pkt)+l.cfg.Overhead)
 	s.recv.Data(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
-	s.order.Packet(s.now, l.id, index, counter, pkt)
+	s.arrange(l, index, counter, pkt)
 }
 
 // ReceiveStray takes, at a server, a datagram of this session's (a sealed
@@ -164,9 +164,11 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 		s.recv.Void(f.Index, f.Range.From, f.Range.To)
 		s.order.Void(s.now, f.Index, f.Range.From, f.Range.To)
 	case *wire.Marker:
-		s.order.Marker(s.now, schedulers.PathID(f.Path), f.Index, f.Below)
+		s.arrangeMarker(f)
 	case *wire.Tune:
 		s.order.Tune(s.now, f.Hold, f.Deadline, f.Live)
+	case *wire.Equalize:
+		s.onEqualize(f)
 	case *wire.Hello:
 		s.onHello(f)
 	case *wire.Attach:

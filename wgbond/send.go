@@ -412,6 +412,7 @@ func (s *Session) makePlan() {
 		}
 	}
 	s.tune()
+	s.equalize()
 }
 
 // adaptQueue sets the send queue's CoDel by how much the paths vary.

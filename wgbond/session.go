@@ -143,6 +143,8 @@ type Session struct {
 	reportAt     time.Duration // when the peer last reported anything
 	tuned        wire.Tune     // as last told
 	tunedAt      time.Duration
+	equalized    wire.Equalize // as last told
+	equalizedAt  time.Duration
 
 	// Receiving half.
 	recv        feedback.Receiver
@@ -150,6 +152,10 @@ type Session struct {
 	lastData    time.Duration // data from the peer; < 0: never
 	reportedAt  time.Duration // when feedback last went out
 	tailRepeats int           // feedbacks still to be repeated
+	// holding is how much all paths hold back, which the peer wants until
+	// equalizeEnd; packets and markers.
+	holding     int
+	equalizeEnd time.Duration
 	fb          wire.Feedback
 
 	// Control.
@@ -243,6 +249,9 @@ func (s *Session) advance() {
 	s.due = Never
 	s.dialStep()
 	s.askPlain()
+	if s.holding > 0 {
+		s.release()
+	}
 	for _, l := range s.links {
 		if l != nil {
 			s.checkLink(l)
@@ -266,6 +275,9 @@ func (s *Session) advance() {
 // other call.
 func (s *Session) Next() time.Duration {
 	next := min(s.feedbackDue(), s.noticesAt, s.dialDue(), s.plain.askAt(), s.order.Next())
+	if s.holding > 0 {
+		next = min(next, s.heldDue())
+	}
 	if s.active() {
 		next = min(next, s.planAt)
 	}
@@ -301,6 +313,9 @@ func (s *Session) Deliver(out [][]byte) [][]byte {
 	out = append(out, s.deliverExtra...)
 	clear(s.deliverExtra)
 	s.deliverExtra = s.deliverExtra[:0]
+	if s.holding > 0 {
+		s.release()
+	}
 	out = s.order.Release(s.now, out)
 	s.trace.watch()
 	return out

@@ -86,7 +86,7 @@ type Status struct {
 	BondedFor   time.Duration // since the keys were agreed
 	PlainReason string        // why it is not bonded; empty if it is
 	Queue       int           // bytes waiting for a path
-	Reordering  int           // packets held by the reorder buffer
+	Reordering  int           // packets held for their order, or by equalisation
 	Paths       []PathStatus
 	Drops       map[string]uint64 // by reason; only those that happened
 	RepairsSent uint64
@@ -136,6 +136,7 @@ func (s *Session) Status(now time.Duration) Status {
 		Drops: map[string]uint64{},
 	}
 	st.Reordering, _ = s.order.Held()
+	st.Reordering += s.holding
 	o := s.order.Stats()
 	st.OutOfOrder = o.Late + o.Duplicate + o.TooFar + o.Expired + s.counts.strayData
 	for r, n := range s.counts.drops {

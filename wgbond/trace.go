@@ -294,7 +294,7 @@ func (t *tracer) planned() {
 			Path: p.ID, State: p.State.String(), Rate: whole(p.Rate),
 			SRTT: trace.Span(p.SRTT), MinRTT: trace.Span(p.MinRTT), OWD: trace.Span(p.OWD), MinOWD: trace.Span(p.MinOWD),
 			InFlight: p.InFlight, Queued: p.Queued, Oldest: trace.Span(p.OldestUnacked), Loss: p.Loss,
-			Drain: whole(plan.Drain[p.ID]),
+			Drain: whole(plan.Drain[p.ID]), Hold: trace.Span(plan.Hold[p.ID]),
 			Bulk:  classPlan(&t.ev.bulk[p.ID], &bulk.Paths[p.ID]),
 			Small: classPlan(&t.ev.small[p.ID], &small.Paths[p.ID]),
 		})
@@ -528,6 +528,8 @@ func (t *tracer) frames(out []trace.Frame, plaintext []byte, theirs bool) []trac
 			}
 		case *wire.Close:
 			f.Kind, f.Reason = "close", uint8(x.Reason)
+		case *wire.Equalize:
+			f.Kind = "equalize"
 		case *wire.Hello:
 			f.Kind = "hello"
 		default:

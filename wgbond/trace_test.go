@@ -44,7 +44,7 @@ func TestTraceFrames(t *testing.T) {
 	frames := []wire.Frame{
 		&wire.Attach{}, &wire.Challenge{}, &wire.ChallengeReply{}, &wire.Attached{}, &wire.Detach{}, &wire.Ping{}, &wire.Pong{},
 		&wire.KeyPair{Index: 9, Ordinal: 3}, &wire.KeyPairEnd{Index: 9}, &wire.Marker{Index: 9}, &wire.Void{Index: 9, Range: wire.Range{From: 1, To: 2}},
-		&wire.Tune{}, &wire.Feedback{}, &wire.Close{}, &wire.Hello{},
+		&wire.Tune{}, &wire.Feedback{}, &wire.Close{}, &wire.Hello{}, &wire.Equalize{},
 	}
 	for _, f := range frames {
 		message = wire.AppendFrame(message, f)

@@ -92,6 +92,11 @@ func FromPlan(p *schedulers.Plan) *SchedulerPlan {
 			m.Drains = append(m.Drains, &Drain{Path: uint32(id), BytesPerSecond: d})
 		}
 	}
+	for id, d := range p.Hold {
+		if d != 0 {
+			m.Holds = append(m.Holds, &Hold{Path: uint32(id), ForNs: int64(d)})
+		}
+	}
 	return m
 }
 
@@ -126,6 +131,13 @@ func ToPlan(m *SchedulerPlan, p *schedulers.Plan) error {
 			return fmt.Errorf("%w: %w", ErrMessage, err)
 		}
 		p.Drain[d.GetPath()] = d.GetBytesPerSecond()
+	}
+	seen = 0
+	for _, h := range m.GetHolds() {
+		if err := once(&seen, h.GetPath(), "holds"); err != nil {
+			return fmt.Errorf("%w: %w", ErrMessage, err)
+		}
+		p.Hold[h.GetPath()] = time.Duration(h.GetForNs())
 	}
 	return nil
 }

@@ -82,12 +82,13 @@ func TestNonsenseArrives(t *testing.T) {
 	p := schedulers.Plan{Seq: math.MaxUint64, Valid: -1}
 	p.Classes[schedulers.Bulk].Paths[15] = schedulers.PathPlan{Use: true, Base: math.Inf(-1), PerByte: math.NaN(), Cap: 7}
 	p.Drain[3] = math.NaN()
+	p.Hold[4] = -1
 	var got schedulers.Plan
 	if err := ToPlan(overTheWire(t, FromPlan(&p), new(SchedulerPlan)), &got); err != nil {
 		t.Fatal(err)
 	}
 	path := got.Classes[schedulers.Bulk].Paths[15]
-	if got.Seq != p.Seq || got.Valid != -1 || !math.IsInf(path.Base, -1) || !math.IsNaN(path.PerByte) || !math.IsNaN(got.Drain[3]) {
+	if got.Seq != p.Seq || got.Valid != -1 || !math.IsInf(path.Base, -1) || !math.IsNaN(path.PerByte) || !math.IsNaN(got.Drain[3]) || got.Hold[4] != -1 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -103,6 +104,7 @@ func TestUnusable(t *testing.T) {
 		{"cap of 4294967296 bytes", &SchedulerPlan{Small: &ClassPlan{Paths: []*PathPlan{{CapBytes: 1 << 32}}}}},
 		{"class control: path 40 carries a copy", &SchedulerPlan{Control: &ClassPlan{Copies: []uint32{1, 40}}}},
 		{"path 99 drains", &SchedulerPlan{Drains: []*Drain{{Path: 99}}}},
+		{"path 16 holds", &SchedulerPlan{Holds: []*Hold{{Path: 16}}}},
 	} {
 		err := ToPlan(c.m, new(schedulers.Plan))
 		if !errors.Is(err, ErrMessage) || !strings.Contains(err.Error(), c.want) {

@@ -788,6 +788,62 @@ func (x *Drain) GetBytesPerSecond() float64 {
 	return 0
 }
 
+// Hold says that the receiver shall hold back what comes by a path, so that all
+// packets take as long as those by the slowest one.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which, 0 to 15.
+	Path uint32 `protobuf:"varint,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Nanoseconds, 0 to 5e8. 0, as for a path left out: not at all.
+	ForNs         int64 `protobuf:"varint,2,opt,name=for_ns,json=forNs,proto3" json:"for_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_scheduler_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_scheduler_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_scheduler_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Hold) GetPath() uint32 {
+	if x != nil {
+		return x.Path
+	}
+	return 0
+}
+
+func (x *Hold) GetForNs() int64 {
+	if x != nil {
+		return x.ForNs
+	}
+	return 0
+}
+
 // SchedulerPlan answers a Snapshot.
 type SchedulerPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -803,13 +859,14 @@ type SchedulerPlan struct {
 	// All other data.
 	Bulk          *ClassPlan `protobuf:"bytes,5,opt,name=bulk,proto3" json:"bulk,omitempty"`
 	Drains        []*Drain   `protobuf:"bytes,6,rep,name=drains,proto3" json:"drains,omitempty"`
+	Holds         []*Hold    `protobuf:"bytes,7,rep,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SchedulerPlan) Reset() {
 	*x = SchedulerPlan{}
-	mi := &file_scheduler_proto_msgTypes[8]
+	mi := &file_scheduler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +878,7 @@ func (x *SchedulerPlan) String() string {
 func (*SchedulerPlan) ProtoMessage() {}
 
 func (x *SchedulerPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_scheduler_proto_msgTypes[8]
+	mi := &file_scheduler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +891,7 @@ func (x *SchedulerPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchedulerPlan.ProtoReflect.Descriptor instead.
 func (*SchedulerPlan) Descriptor() ([]byte, []int) {
-	return file_scheduler_proto_rawDescGZIP(), []int{8}
+	return file_scheduler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SchedulerPlan) GetSeq() uint64 {
@@ -875,6 +932,13 @@ func (x *SchedulerPlan) GetBulk() *ClassPlan {
 func (x *SchedulerPlan) GetDrains() []*Drain {
 	if x != nil {
 		return x.Drains
+	}
+	return nil
+}
+
+func (x *SchedulerPlan) GetHolds() []*Hold {
+	if x != nil {
+		return x.Holds
 	}
 	return nil
 }
@@ -941,14 +1005,18 @@ const file_scheduler_proto_rawDesc = "" +
 	"\x06copies\x18\x02 \x03(\rR\x06copies\"E\n" +
 	"\x05Drain\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\rR\x04path\x12(\n" +
-	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\"\x94\x02\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\"1\n" +
+	"\x04Hold\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\rR\x04path\x12\x15\n" +
+	"\x06for_ns\x18\x02 \x01(\x03R\x05forNs\"\xc5\x02\n" +
 	"\rSchedulerPlan\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x19\n" +
 	"\bvalid_ns\x18\x02 \x01(\x03R\avalidNs\x128\n" +
 	"\acontrol\x18\x03 \x01(\v2\x1e.wgbond.scheduler.v1.ClassPlanR\acontrol\x124\n" +
 	"\x05small\x18\x04 \x01(\v2\x1e.wgbond.scheduler.v1.ClassPlanR\x05small\x122\n" +
 	"\x04bulk\x18\x05 \x01(\v2\x1e.wgbond.scheduler.v1.ClassPlanR\x04bulk\x122\n" +
-	"\x06drains\x18\x06 \x03(\v2\x1a.wgbond.scheduler.v1.DrainR\x06drains*\x83\x01\n" +
+	"\x06drains\x18\x06 \x03(\v2\x1a.wgbond.scheduler.v1.DrainR\x06drains\x12/\n" +
+	"\x05holds\x18\a \x03(\v2\x19.wgbond.scheduler.v1.HoldR\x05holds*\x83\x01\n" +
 	"\tPathState\x12\x1a\n" +
 	"\x16PATH_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PATH_STATE_PROBING\x10\x01\x12\x15\n" +
@@ -972,7 +1040,7 @@ func file_scheduler_proto_rawDescGZIP() []byte {
 }
 
 var file_scheduler_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_scheduler_proto_goTypes = []any{
 	(PathState)(0),            // 0: wgbond.scheduler.v1.PathState
 	(*ConfigureRequest)(nil),  // 1: wgbond.scheduler.v1.ConfigureRequest
@@ -983,11 +1051,12 @@ var file_scheduler_proto_goTypes = []any{
 	(*PathPlan)(nil),          // 6: wgbond.scheduler.v1.PathPlan
 	(*ClassPlan)(nil),         // 7: wgbond.scheduler.v1.ClassPlan
 	(*Drain)(nil),             // 8: wgbond.scheduler.v1.Drain
-	(*SchedulerPlan)(nil),     // 9: wgbond.scheduler.v1.SchedulerPlan
-	(*structpb.Struct)(nil),   // 10: google.protobuf.Struct
+	(*Hold)(nil),              // 9: wgbond.scheduler.v1.Hold
+	(*SchedulerPlan)(nil),     // 10: wgbond.scheduler.v1.SchedulerPlan
+	(*structpb.Struct)(nil),   // 11: google.protobuf.Struct
 }
 var file_scheduler_proto_depIdxs = []int32{
-	10, // 0: wgbond.scheduler.v1.ConfigureRequest.parameters:type_name -> google.protobuf.Struct
+	11, // 0: wgbond.scheduler.v1.ConfigureRequest.parameters:type_name -> google.protobuf.Struct
 	3,  // 1: wgbond.scheduler.v1.ConfigureResponse.problems:type_name -> wgbond.scheduler.v1.Problem
 	0,  // 2: wgbond.scheduler.v1.Path.state:type_name -> wgbond.scheduler.v1.PathState
 	4,  // 3: wgbond.scheduler.v1.Snapshot.paths:type_name -> wgbond.scheduler.v1.Path
@@ -996,15 +1065,16 @@ var file_scheduler_proto_depIdxs = []int32{
 	7,  // 6: wgbond.scheduler.v1.SchedulerPlan.small:type_name -> wgbond.scheduler.v1.ClassPlan
 	7,  // 7: wgbond.scheduler.v1.SchedulerPlan.bulk:type_name -> wgbond.scheduler.v1.ClassPlan
 	8,  // 8: wgbond.scheduler.v1.SchedulerPlan.drains:type_name -> wgbond.scheduler.v1.Drain
-	1,  // 9: wgbond.scheduler.v1.Scheduler.Configure:input_type -> wgbond.scheduler.v1.ConfigureRequest
-	5,  // 10: wgbond.scheduler.v1.Scheduler.Plan:input_type -> wgbond.scheduler.v1.Snapshot
-	2,  // 11: wgbond.scheduler.v1.Scheduler.Configure:output_type -> wgbond.scheduler.v1.ConfigureResponse
-	9,  // 12: wgbond.scheduler.v1.Scheduler.Plan:output_type -> wgbond.scheduler.v1.SchedulerPlan
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 9: wgbond.scheduler.v1.SchedulerPlan.holds:type_name -> wgbond.scheduler.v1.Hold
+	1,  // 10: wgbond.scheduler.v1.Scheduler.Configure:input_type -> wgbond.scheduler.v1.ConfigureRequest
+	5,  // 11: wgbond.scheduler.v1.Scheduler.Plan:input_type -> wgbond.scheduler.v1.Snapshot
+	2,  // 12: wgbond.scheduler.v1.Scheduler.Configure:output_type -> wgbond.scheduler.v1.ConfigureResponse
+	10, // 13: wgbond.scheduler.v1.Scheduler.Plan:output_type -> wgbond.scheduler.v1.SchedulerPlan
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_scheduler_proto_init() }
@@ -1018,7 +1088,7 @@ func file_scheduler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_scheduler_proto_rawDesc), len(file_scheduler_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

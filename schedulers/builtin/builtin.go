@@ -8,6 +8,7 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/backup"
 	"github.com/wg-bond/wg-bond/schedulers/earliest"
+	"github.com/wg-bond/wg-bond/schedulers/equalize"
 	"github.com/wg-bond/wg-bond/schedulers/minrtt"
 	"github.com/wg-bond/wg-bond/schedulers/redundant"
 	"github.com/wg-bond/wg-bond/schedulers/roundrobin"
@@ -32,6 +33,7 @@ var All = []Scheduler{
 	{"roundrobin", "the same number of bytes on every path", roundrobin.New},
 	{"backup", "one path at a time, the first that works", backup.New},
 	{"redundant", "every packet on every path", redundant.New},
+	{"equalize", "all paths as slow as the slowest: the sum for senders that keep no queue (BBR)", equalize.New},
 }
 
 // New makes the scheduler of that name; "" stands for Default. The error lists

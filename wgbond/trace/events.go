@@ -141,6 +141,7 @@ type PathPlan struct {
 	Oldest   Micros            `json:"oldest_us"`
 	Loss     float64           `json:"loss"`
 	Drain    int64             `json:"drain"`
+	Hold     Micros            `json:"hold_us"`
 	Bulk     *ClassPlan        `json:"bulk"` // nil: must not carry it
 	Small    *ClassPlan        `json:"small"`
 }
@@ -164,7 +165,7 @@ func (e *Plan) append(o object) object {
 			int("srtt_us", int64(p.SRTT)).int("min_rtt_us", int64(p.MinRTT)).
 			int("owd_us", int64(p.OWD)).int("min_owd_us", int64(p.MinOWD)).
 			int("in_flight", int64(p.InFlight)).int("queued", int64(p.Queued)).int("oldest_us", int64(p.Oldest)).
-			float("loss", p.Loss).int("drain", p.Drain)
+			float("loss", p.Loss).int("drain", p.Drain).int("hold_us", int64(p.Hold))
 		o = p.Small.append(p.Bulk.append(o, "bulk"), "small")
 		o = append(o, '}')
 	}

@@ -88,6 +88,7 @@ type Decoder struct {
 		feedback       Feedback
 		close          Close
 		hello          Hello
+		equalize       Equalize
 	}
 	ranges []Range
 }
@@ -217,6 +218,10 @@ func (d *Decoder) decode(t frameType, b *body) Frame {
 		f := &d.frames.hello
 		f.Instance = b.u64()
 		return f
+	case typeEqualize:
+		f := &d.frames.equalize
+		b.delays(&f.Delay)
+		return f
 	}
 	return nil
 }
@@ -283,6 +288,27 @@ func (b *body) u64() uint64 {
 func (b *body) copy(dst []byte) { copy(dst, b.take(len(dst))) }
 
 func (b *body) micros() time.Duration { return time.Duration(b.u32()) * time.Microsecond }
+
+// delays reads what appendDelays appends.
+func (b *body) delays(to *[MaxPaths]time.Duration) {
+	*to = [MaxPaths]time.Duration{}
+	last := -1
+	for n := b.u8(); n > 0 && b.err == nil; n-- {
+		at := b.off
+		path, d := b.path(), b.micros()
+		switch {
+		case b.err != nil:
+		case int(path) <= last:
+			b.off = at
+			b.failf("path %d after path %d, they must rise", path, last)
+		case d == 0:
+			b.off = at
+			b.failf("a delay of 0 for path %d, which is not to be named then", path)
+		default:
+			to[path], last = d, int(path)
+		}
+	}
+}
 
 func (b *body) path() uint8 {
 	p := b.u8()

@@ -71,6 +71,7 @@
 //	13 Feedback        see below
 //	14 Close           reason u8
 //	15 Hello           instance u64
+//	16 Equalize        paths u8, then for each, rising: path u8 | delay u32 µs, not 0
 //
 // Types 32 to 47 are the lease protocol's, in 0xB1 messages only: see package
 // relayd/lease.

@@ -26,6 +26,7 @@ const (
 	typeFeedback
 	typeClose
 	typeHello
+	typeEqualize
 )
 
 var frameNames = [...]string{
@@ -33,7 +34,7 @@ var frameNames = [...]string{
 	typeAttached: "Attached", typeDetach: "Detach", typePing: "Ping", typePong: "Pong",
 	typeKeyPair: "KeyPair", typeKeyPairEnd: "KeyPairEnd", typeMarker: "Marker",
 	typeVoid: "Void", typeTune: "Tune", typeFeedback: "Feedback", typeClose: "Close",
-	typeHello: "Hello",
+	typeHello: "Hello", typeEqualize: "Equalize",
 }
 
 // FrameHeaderSize is the size of a frame's type and length, bytes.
@@ -125,8 +126,25 @@ func AppendFrame(dst []byte, f Frame) []byte {
 	case *Hello:
 		t = typeHello
 		dst = le.AppendUint64(dst, f.Instance)
+	case *Equalize:
+		t = typeEqualize
+		dst = appendDelays(dst, &f.Delay)
 	}
 	return finishFrame(dst, start, t)
+}
+
+// appendDelays appends those that are not 0.
+func appendDelays(dst []byte, delays *[MaxPaths]time.Duration) []byte {
+	count := len(dst)
+	dst = append(dst, 0)
+	for path, d := range delays {
+		if us := micros(d); us > 0 {
+			dst[count]++
+			dst = append(dst, byte(path))
+			dst = le.AppendUint32(dst, us)
+		}
+	}
+	return dst
 }
 
 // finishFrame writes type and length of the frame that begins at start.

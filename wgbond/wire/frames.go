@@ -178,6 +178,13 @@ const (
 	CloseRevoked              // the peer is no longer allowed
 )
 
+// Equalize tells the receiver for how long to hold back what comes by each
+// path (0: not at all), so that all packets take as long as those by the slowest
+// path. It is followed for a few seconds, unless it is repeated.
+type Equalize struct {
+	Delay [MaxPaths]time.Duration // whole microseconds on the wire, below 71 minutes
+}
+
 func (*Attach) frame()         {}
 func (*Challenge) frame()      {}
 func (*ChallengeReply) frame() {}
@@ -193,3 +200,4 @@ func (*Tune) frame()           {}
 func (*Feedback) frame()       {}
 func (*Close) frame()          {}
 func (*Hello) frame()          {}
+func (*Equalize) frame()       {}

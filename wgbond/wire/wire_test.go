@@ -47,6 +47,9 @@ var golden = []struct {
 		"0c 0c00 | 409c0000 40420f00 05000000"},
 	{"Close", &Close{Reason: CloseReplaced}, "0e 0100 | 01"},
 	{"Hello", &Hello{Instance: 0x0102030405060708}, "0f 0800 | 0807060504030201"},
+	{"Equalize", &Equalize{Delay: [MaxPaths]time.Duration{1: 45 * time.Millisecond, 15: time.Microsecond}},
+		"10 0b00 | 02 | 01 c8af0000 | 0f 01000000"},
+	{"Equalize nothing", &Equalize{}, "10 0100 | 00"},
 	{"empty Feedback", &Feedback{Sent: 1_000_000}, "0d 0a00 | 40420f0000000000 00 00"},
 	{"Feedback as drawn in the package doc", &Feedback{
 		Sent: 1_000_000,
@@ -144,6 +147,9 @@ func clone(f Frame) Frame {
 	case *Hello:
 		c := *f
 		return &c
+	case *Equalize:
+		c := *f
+		return &c
 	case *Feedback:
 		c := Feedback{Sent: f.Sent, Paths: append([]PathReport(nil), f.Paths...)}
 		for _, k := range f.KeyPairs {
@@ -214,6 +220,9 @@ func TestMalformed(t *testing.T) {
 		{"long body", "00 04 0200 03 00", "Attached, byte 5: 1 bytes too many, the body has 1"},
 		{"path of a frame", "00 04 0100 10", "Attached, byte 4: path 16, the highest is 15"},
 		{"empty void", "00 0b 1400 efbeadde 1000000000000000 1000000000000000", "Void, byte 24: range from 16 to 16 is empty"},
+		{"delays out of order", "00 10 0b00 02 | 02 01000000 | 01 01000000", "Equalize, byte 10: path 1 after path 2, they must rise"},
+		{"delay of 0", "00 10 0600 01 | 02 00000000", "Equalize, byte 5: a delay of 0 for path 2"},
+		{"fewer delays than said", "00 10 0600 02 | 02 01000000", "Equalize, byte 10: the body ends here"},
 		{"second frame", "00 04 0100 03 | 05 0100 ff", "Detach, byte 8: path 255"},
 		{"17 paths", "00" + fb + "11 00", "Feedback, byte 13: 17 path reports, there can be 16"},
 		{"path twice", "00" + fb + "02 | 01 00000000 00 00 00 00 | 01 00000000 00 00 00 00 | 00", "path 1 is reported twice"},
