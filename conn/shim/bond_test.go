@@ -333,7 +333,7 @@ func TestNoLeaks(t *testing.T) {
 	}
 	wgtest.Eventually(t, "bonded", func() bool {
 		c := m.Status().Clients
-		return len(c) == 1 && attached(c[0].Session.Paths) == 2
+		return len(c) == 1 && attached(c[0].Session.Paths) == 2 && attached(bind.Status().Peers[0].Session.Paths) == 2
 	})
 	initiation := make([]byte, 148)
 	initiation[0] = 1

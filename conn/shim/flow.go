@@ -148,6 +148,15 @@ func proves(pkt []byte) bool {
 
 // plain takes datagrams from an address that belongs to no session.
 func (m *Shim) plain(from wgbond.Remote, pkts [][]byte) {
+	if m.closing.Load() {
+		// A bonded client that has heard our farewell goes on plainly at once.
+		// Were that passed on, WireGuard would answer to a flow that is about
+		// to end, and not to the client's own address, which the next shim
+		// will have again; a client that only listens would wait in vain.
+		m.shell.Drops.Add(mux.DropClosed, len(pkts))
+		m.shell.Pool.PutAll(pkts)
+		return
+	}
 	f := m.flows.get(from.Peer)
 	if f == nil {
 		if f = m.openFlow(from, pkts[0]); f == nil {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -59,10 +60,10 @@ type Shim struct {
 	peers   map[control.Key]control.Key
 	places  map[control.Key]uint32
 	clients map[control.Key]*client
-	closed  bool
 
-	quit chan struct{}
-	wg   sync.WaitGroup
+	closing atomic.Bool // no more clients
+	quit    chan struct{}
+	wg      sync.WaitGroup
 }
 
 // client is a bonded client's way to WireGuard; it is its session's Sink.
@@ -201,7 +202,7 @@ func (m *Shim) sink(peer control.Key, s *mux.Session) (mux.Sink, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	place, ok := m.places[peer]
-	if !ok || m.closed {
+	if !ok || m.closing.Load() {
 		return nil, errors.New("the peer is no longer allowed, or the shim is closing")
 	}
 	public := m.cfg.Listen.Port()
@@ -230,11 +231,7 @@ func (m *Shim) ended(peer control.Key) {
 
 // Close says farewell to the bonded clients and closes everything.
 func (m *Shim) Close() error {
-	m.mu.Lock()
-	closed := m.closed
-	m.closed = true
-	m.mu.Unlock()
-	if closed {
+	if m.closing.Swap(true) {
 		return nil
 	}
 	close(m.quit)
