@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -31,7 +30,7 @@ import (
 //	       10.99.2.1 ─ p2 ─ 10.99.2.2 lender 10.99.3.1 ─ p3 ─ 10.99.3.2
 type village struct {
 	client, server, lender *machine
-	relayd, stock          *exec.Cmd
+	relayd                 *exec.Cmd
 	relaydSays             *lockedBuffer
 	relayKey               string // public
 }
@@ -45,23 +44,7 @@ func newVillage(t *testing.T) *village {
 	nstest.Cable(v.lender.Namespace, v.server.Namespace, "wgbt-p3", "10.99.3.1/24", "10.99.3.2/24")
 	v.lender.Run("ip", "route", "add", "10.99.1.0/24", "via", "10.99.3.2")
 
-	behind := v.server.file("wgbt-h1.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51821\n[Peer]\nPublicKey = "+publicA+"\nAllowedIPs = 10.77.0.2/32\n")
-	v.server.file("wgbt-h1.bond.toml", "[serve]\nlisten = \":51820\"\n")
-	v.stock, _ = v.server.background("wireguard-go", "-f", "wgbt-h1")
-	eventually(t, "wireguard-go", func() bool { _, _, err := v.server.Try("wg", "setconf", "wgbt-h1", behind); return err == nil })
-	v.server.Run("ip", "address", "add", "10.77.0.1/24", "dev", "wgbt-h1")
-	v.server.Run("ip", "link", "set", "wgbt-h1", "up")
-	v.server.Run("wg-bond", "serve", behind)
-	t.Cleanup(func() {
-		_, _, _ = v.server.Try("wg-bond", "down", behind)
-		eventually(t, "the server's end", func() bool {
-			_, err := os.Stat(ctl.SocketPath("wgbt-h1"))
-			return errors.Is(err, os.ErrNotExist)
-		})
-		_ = v.stock.Process.Signal(syscall.SIGTERM)
-		_ = v.stock.Wait()
-	})
-
+	v.server.serve("wgbt-h1")
 	key, err := wgtypes.GeneratePrivateKey()
 	if err != nil {
 		t.Fatal(err)

@@ -193,6 +193,66 @@ name = "second"
 metered = true
 `
 
+// serve starts a stock wireguard-go and wg-bond serve before it, for the client
+// of clientConf. Both end with the test.
+func (m *machine) serve(name string) {
+	m.t.Helper()
+	behind := m.file(name+".conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51821\n[Peer]\nPublicKey = "+publicA+"\nAllowedIPs = 10.77.0.2/32\n")
+	m.file(name+".bond.toml", "[serve]\nlisten = \":51820\"\n")
+	stock, _ := m.background("wireguard-go", "-f", name)
+	eventually(m.t, "wireguard-go", func() bool { _, _, err := m.Try("wg", "setconf", name, behind); return err == nil })
+	m.Run("ip", "address", "add", "10.77.0.1/24", "dev", name)
+	m.Run("ip", "link", "set", name, "up")
+	m.Run("wg-bond", "serve", behind)
+	m.t.Cleanup(func() {
+		_, _, _ = m.Try("wg-bond", "down", behind)
+		eventually(m.t, "the server's end", func() bool {
+			_, err := os.Stat(ctl.SocketPath(name))
+			return errors.Is(err, os.ErrNotExist)
+		})
+		_ = stock.Process.Signal(syscall.SIGTERM)
+		_ = stock.Wait()
+	})
+}
+
+// TestNoSideFile: without a side file every interface that has a default route
+// is a path, also one that gets it later; others are none.
+func TestNoSideFile(t *testing.T) {
+	ms := machines(t, 2)
+	client, server := ms[0], ms[1]
+	for n, metric := range []string{"10", "20", ""} {
+		device, net := fmt.Sprintf("wgbt-p%d", n+1), fmt.Sprintf("10.99.%d.", n+1)
+		nstest.Cable(client.Namespace, server.Namespace, device, net+"1/24", net+"2/24")
+		if metric != "" {
+			client.Run("ip", "route", "add", "default", "via", net+"2", "metric", metric)
+		}
+	}
+	for _, m := range ms {
+		m.Run("sysctl", "-q", "-w", "net.ipv4.conf.all.rp_filter=2")
+	}
+	server.serve("wgbt-n2")
+	client.up(client.file("wgbt-n3.conf", strings.Replace(clientConf, "0.0.0.0/0, ::/0", "10.77.0.0/24", 1)))
+	paths := func(want ...string) {
+		t.Helper()
+		eventually(t, "the paths to be "+strings.Join(want, ", "), func() bool {
+			client.Run("ping", "-c", "1", "-w", "20", "10.77.0.1")
+			var got []string
+			for _, p := range client.status("wgbt-n3").Peers[0].Bond.Paths {
+				if p.State == "active" {
+					got = append(got, p.Device)
+				}
+			}
+			slices.Sort(got)
+			return slices.Equal(got, want)
+		})
+	}
+	paths("wgbt-p1", "wgbt-p2")
+	client.Run("ip", "route", "add", "default", "via", "10.99.3.2", "metric", "30")
+	paths("wgbt-p1", "wgbt-p2", "wgbt-p3")
+	client.Run("ip", "route", "delete", "default", "via", "10.99.1.2")
+	paths("wgbt-p2", "wgbt-p3")
+}
+
 // sameState fails the test if the namespace is not as it was, but for the
 // kernel parameter that stays set once an `up` has succeeded.
 func (m *machine) sameState(before string) {

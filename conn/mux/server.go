@@ -689,7 +689,7 @@ func (v *Server) finish(s *served, reason wire.CloseReason) {
 	if v.cfg.Ended != nil {
 		v.cfg.Ended(s.peer)
 	}
-	v.shell.Log.Info("session ended", "peer", s.peer.String(), "reason", int(reason))
+	v.shell.Log.Info("session ended", "peer", s.peer.String(), "reason", reason.String())
 }
 
 func (v *Server) listLocked() {

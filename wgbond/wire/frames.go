@@ -178,6 +178,17 @@ const (
 	CloseRevoked              // the peer is no longer allowed
 )
 
+// String says it for a log.
+func (r CloseReason) String() string {
+	switch r {
+	case CloseReplaced:
+		return "replaced by a newer session"
+	case CloseRevoked:
+		return "no longer allowed"
+	}
+	return "shutdown"
+}
+
 // Equalize tells the receiver for how long to hold back what comes by each
 // path (0: not at all), so that all packets take as long as those by the slowest
 // path. It is followed for a few seconds, unless it is repeated.
