@@ -436,9 +436,11 @@ func (s *Session) adaptQueue() {
 	steady := min(codelSteady, max(longest/4, codelSteady/3))
 	s.codel.Target = steady + time.Duration(v*float64(codelVarying-steady))
 	s.codel.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
-	// A flow needs a round trip to react (RFC 8289, 4.4), and a standing queue
-	// in proportion to be judged by.
-	s.codel.Interval = max(s.codel.Interval, longest+longest/4)
+	// A flow needs a round trip to hear of a drop and another to show it (RFC
+	// 8289, 4.4). With 1.25 of them the second drop came before the first had
+	// worked, and an inner CUBIC fell to half, which took it nine seconds to
+	// make good: unequal AB .83, with two .95 at the same delay.
+	s.codel.Interval = max(s.codel.Interval, 2*longest)
 	s.codel.Target = max(s.codel.Target, longest/8)
 }
 
