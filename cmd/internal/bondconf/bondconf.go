@@ -53,6 +53,17 @@ type Config struct {
 	Serve     Serve
 	// Plugins holds the tables [plugin.NAME] as go-toml decodes them.
 	Plugins map[string]map[string]any
+
+	doc *conftoml.Document // nil: there is no file
+}
+
+// Line is the line of the file, from 1, where the value at path stands, as
+// "plugin", "metered", "budget"; 0 if it is not there.
+func (c *Config) Line(path ...any) int {
+	if c.doc == nil {
+		return 0
+	}
+	return c.doc.Line(path...)
 }
 
 // Path is one [[path]].
@@ -99,7 +110,7 @@ func Parse(name string, data []byte, builtin []string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{cfg: new(Config), doc: doc, errs: conferr.List{File: name}}
+	p := &parser{cfg: &Config{doc: doc}, doc: doc, errs: conferr.List{File: name}}
 	p.file(builtin)
 	if err := p.errs.Err(); err != nil {
 		return nil, err
