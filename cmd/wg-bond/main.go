@@ -19,6 +19,8 @@ type commands struct {
 	Status statusCommand `cmd:"" help:"Show interfaces, their peers and paths, in the manner of wg show."`
 	Serve  serveCommand  `cmd:"" help:"Stand before a stock WireGuard and join what bonded clients send."`
 
+	Scheduler schedulerCommand `cmd:"" help:"List, try, change and compare what decides which path a packet takes."`
+
 	Version kong.VersionFlag `help:"Print the version and quit."`
 }
 

@@ -20,9 +20,9 @@ func TestHelp(t *testing.T) {
 	for _, leaf := range parser.Model.Leaves(false) {
 		out.Reset()
 		exited = false
-		_, _ = parser.Parse([]string{leaf.Name, "--help"}) // goes on after the exit that is none
-		if !exited || !strings.Contains(out.String(), "Usage: wg-bond "+leaf.Name) || len(leaf.Help) == 0 || len(leaf.Detail) == 0 {
-			t.Errorf("help of %s:\n%s", leaf.Name, &out)
+		_, _ = parser.Parse(append(strings.Fields(leaf.Path()), "--help")) // goes on after the exit that is none
+		if !exited || !strings.Contains(out.String(), "Usage: wg-bond "+leaf.Path()) || len(leaf.Help) == 0 || len(leaf.Detail) == 0 {
+			t.Errorf("help of %s:\n%s", leaf.Path(), &out)
 		}
 		for _, f := range leaf.Flags {
 			if f.Help == "" {
@@ -42,6 +42,8 @@ func TestSurface(t *testing.T) {
 	for _, line := range []string{
 		"up wg0", "up wg0 -f", "up -f ./wg0.conf", "up --foreground wg0", "down wg0", "down ./wg0.conf",
 		"status", "status wg0", "status --json", "status wg0 --json", "serve wg0", "serve wg0.conf -f",
+		"scheduler list", "scheduler show", "scheduler show --json", "scheduler use minrtt", "scheduler use minrtt --shadow -i wg0",
+		"scheduler use --shadow", "scheduler test ./mine", "scheduler test ./mine --set a=1 --set b=[1,2] --against minrtt",
 	} {
 		parser, err := kong.New(new(commands), options()...)
 		if err != nil {

@@ -11,9 +11,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// own is the name of go-plugin's own messages; a program's lines have names
-// below it.
-const own = "go-plugin"
+// own is the name of go-plugin's own messages, and stdio another; a program's
+// lines have other names below it.
+const (
+	own   = "go-plugin"
+	stdio = own + ".stdio"
+)
 
 // newLogger leads what go-plugin and the program say to log.
 func newLogger(log *slog.Logger, name string) hclog.Logger {
@@ -42,7 +45,8 @@ type sink struct {
 // Accept logs one line.
 func (s *sink) Accept(name string, level hclog.Level, message string, args ...any) {
 	to := slog.LevelDebug
-	if name != own {
+	ours := name == own || name == stdio
+	if !ours {
 		// A plain line comes as a debug message: the author meant it.
 		to = max(slog.LevelInfo, toSlog(level))
 	}
@@ -56,7 +60,7 @@ func (s *sink) Accept(name string, level hclog.Level, message string, args ...an
 	if dropped > 0 {
 		s.log.Warn("the plugin logs too much", "dropped", dropped)
 	}
-	if name == own {
+	if ours {
 		s.log.Debug(own+": "+clip(message), args...)
 		return
 	}
@@ -97,7 +101,7 @@ type lineWriter struct{ log hclog.Logger }
 func (w lineWriter) Write(p []byte) (int, error) {
 	for line := range strings.Lines(string(p)) {
 		if line = strings.TrimSpace(line); line != "" {
-			w.log.Named("stdout").Info(line)
+			w.log.Named("printed").Info(line)
 		}
 	}
 	return len(p), nil

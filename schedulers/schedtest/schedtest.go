@@ -13,8 +13,10 @@ package schedtest
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,22 +33,28 @@ const (
 // schedulers that make makes: a new one for each. It is deterministic up to a
 // seed, which it logs.
 func Run(t *testing.T, make func(testing.TB) schedulers.Scheduler) {
-	t.Run("awkward", func(t *testing.T) {
-		for name, s := range Awkward() {
-			if err := Check(make(t), make(t), []schedulers.Snapshot{s}); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
+	seed := rand.Uint64()
+	t.Logf("first seed %d", seed)
+	for _, err := range Conform(seed, func() schedulers.Scheduler { return make(t) }) {
+		t.Error(err)
+	}
+}
+
+// Conform is Run outside a test, with the random sessions from seed on. It
+// answers what is wrong: of the random sessions, only the first.
+func Conform(seed uint64, make func() schedulers.Scheduler) (wrong []error) {
+	awkward := Awkward()
+	for _, name := range slices.Sorted(maps.Keys(awkward)) {
+		if err := Check(make(), make(), []schedulers.Snapshot{awkward[name]}); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
 		}
-	})
-	t.Run("random", func(t *testing.T) {
-		seed := rand.Uint64()
-		t.Logf("first seed %d", seed)
-		for run := range uint64(Runs) {
-			if err := Check(make(t), make(t), Session(seed+run, Steps)); err != nil {
-				t.Fatalf("seed %d: %v", seed+run, err)
-			}
+	}
+	for run := range uint64(Runs) {
+		if err := Check(make(), make(), Session(seed+run, Steps)); err != nil {
+			return append(wrong, fmt.Errorf("seed %d: %w", seed+run, err))
 		}
-	})
+	}
+	return wrong
 }
 
 // Check shows the snapshots to a and b, two new schedulers of a kind, and

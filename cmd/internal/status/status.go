@@ -13,6 +13,8 @@ type Interface struct {
 	ListenPort uint16 `json:"listen_port,omitempty"`
 	FwMark     uint32 `json:"fwmark,omitempty"`
 	Scheduler  string `json:"scheduler,omitempty"`
+	// SchedulerTrouble is why a plugin does not decide, or did not lately.
+	SchedulerTrouble string `json:"scheduler_trouble,omitempty"`
 	// Upstream is the stock WireGuard that `serve` stands before.
 	Upstream string `json:"upstream,omitempty"`
 	// PlainClients is how many addresses of not bonded clients `serve` passes

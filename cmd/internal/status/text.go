@@ -60,7 +60,7 @@ func (p *printer) interfaceSection(i *Interface) {
 		p.line("  plain clients: %d", i.PlainClients)
 	}
 	if i.Scheduler != "" {
-		p.line("  scheduler: %s", i.Scheduler)
+		p.line("  scheduler: %s%s", i.Scheduler, parenthesis(i.SchedulerTrouble))
 	}
 	p.drops("  ", i.Drops)
 }

@@ -23,10 +23,10 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/up"
 	"github.com/wg-bond/wg-bond/conn/shim"
-	"github.com/wg-bond/wg-bond/schedulers"
 )
 
 // lookEvery is how often the WireGuard device is asked for its peers.
@@ -44,14 +44,15 @@ func Run(arg string, opt up.Options, process *daemon.Process) error {
 		return &conferr.Error{File: side, Found: "no [serve]", Want: "[serve] with listen = \":51820\", the port that clients know, and upstream = \"127.0.0.1:51821\", where the stock WireGuard listens"}
 	}
 	s := &serving{files: files, log: up.Logger(!process.Background()), stop: make(chan struct{})}
-	if s.scheduler, s.makeScheduler, err = files.Scheduler(); err != nil {
-		return err
-	}
 	if s.devices, err = client(); err != nil {
 		return err
 	}
+	if s.decider, err = decide.Start(files.Path, files.Bond, s.log); err != nil {
+		return err
+	}
+	defer s.decider.Close()
 	path := ctl.SocketPath(files.Name)
-	server, err := ctl.Listen(path, map[string]ctl.Handler{"status": s.status, "down": s.down})
+	server, err := ctl.Listen(path, s.operations())
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("%w; run it as root (sudo)", err)
@@ -76,12 +77,11 @@ func Run(arg string, opt up.Options, process *daemon.Process) error {
 }
 
 type serving struct {
-	files         *up.Files
-	scheduler     string
-	makeScheduler func() schedulers.Scheduler
-	devices       devices
-	log           *slog.Logger
-	traces        func(session string) io.Writer // nil: none
+	files   *up.Files
+	decider *decide.Decider
+	devices devices
+	log     *slog.Logger
+	traces  func(session string) io.Writer // nil: none
 
 	once sync.Once
 	stop chan struct{} // closed to end
@@ -101,8 +101,13 @@ func (s *serving) wait() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-signals:
-			return
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return
+			}
+			if err := s.decider.Reload(); err != nil {
+				s.log.Error("the scheduler stays as it is", "interface", s.files.Name, "error", err)
+			}
 		case <-s.stop:
 			return
 		case <-ticker.C:
@@ -154,7 +159,7 @@ func (s *serving) replaceLocked(id identity) error {
 	listen := s.files.Bond.Serve.Listen
 	m, err := shim.New(shim.Config{
 		Listen: listen, Upstream: upstream, Private: id.private, Peers: id.peers,
-		Scheduler: s.makeScheduler, Mark: id.mark, Log: s.log, Trace: s.traces,
+		Scheduler: s.decider.NewScheduler, Mark: id.mark, Log: s.log, Trace: s.traces,
 	})
 	if err != nil {
 		return explain(listen, err)
@@ -184,6 +189,13 @@ func (s *serving) close() {
 	}
 }
 
+// operations are those of the control socket.
+func (s *serving) operations() map[string]ctl.Handler {
+	all := s.decider.Operations()
+	all["status"], all["down"] = s.status, s.down
+	return all
+}
+
 // status is an operation of the control socket.
 func (s *serving) status([]string) (any, error) {
 	s.mu.Lock()
@@ -191,7 +203,10 @@ func (s *serving) status([]string) (any, error) {
 	if s.shim == nil {
 		return nil, errors.New("the shim is not running now: see its log")
 	}
-	return report.Serve(s.files.Name, s.scheduler, s.shim.Status()), nil
+	scheduler, trouble := s.decider.Summary()
+	i := report.Serve(s.files.Name, scheduler, s.shim.Status())
+	i.SchedulerTrouble = trouble
+	return i, nil
 }
 
 // down is an operation of the control socket: it asks the process to end.

@@ -3,7 +3,8 @@
 // paths (packages tunnel and conn).
 //
 //	up:    read NAME.conf, NAME.bond.toml → plan → steps → serve the sockets → wait
-//	wait:  a signal            → PreDown, SaveConfig, undo, PostDown
+//	wait:  SIGHUP              → the side file's scheduler
+//	       another signal      → PreDown, SaveConfig, undo, PostDown
 //	       `wg-bond down`      → undo (the hooks and SaveConfig are that command's)
 //	       the interface gone  → undo (whoever removed it, like `wg-quick down`, has run the hooks)
 package up
@@ -14,15 +15,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
-	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
 	"github.com/wg-bond/wg-bond/cmd/internal/tracefile"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
-	"github.com/wg-bond/wg-bond/schedulers"
-	"github.com/wg-bond/wg-bond/schedulers/builtin"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 )
 
 // ErrOnlyLinux is what up and serve answer on other systems.
@@ -76,30 +74,13 @@ func Load(arg string) (*Files, error) {
 	if f.WireGuard, err = wgconf.Load(f.Path); err != nil {
 		return nil, quick.Unreadable(f.Path, err)
 	}
-	if f.Bond, err = bondconf.Load(f.Path, builtin.Names()); err != nil {
+	if f.Bond, err = bondconf.Load(f.Path, decide.Names()); err != nil {
 		return nil, quick.Unreadable(f.Path, err)
 	}
 	if quick.WorldReadable(f.Path) {
 		fmt.Fprintf(os.Stderr, "Warning: `%s' is world accessible\n", f.Path)
 	}
 	return f, nil
-}
-
-// Scheduler gives the name of the scheduler and what makes one for each
-// session.
-func (f *Files) Scheduler() (string, func() schedulers.Scheduler, error) {
-	name := f.Bond.Scheduler
-	if name == "" {
-		name = builtin.Default
-	}
-	i := slices.IndexFunc(builtin.All, func(s builtin.Scheduler) bool { return s.Name == name })
-	if i < 0 {
-		return "", nil, &conferr.Error{
-			File: f.sidePath(), Key: "scheduler", Found: fmt.Sprintf("%q, a plugin", name),
-			Want: conferr.OneOf("", builtin.Names()) + ": this version does not run plugins yet",
-		}
-	}
-	return name, builtin.All[i].New, nil
 }
 
 func (f *Files) sidePath() string { return bondconf.PathFor(f.Path) }

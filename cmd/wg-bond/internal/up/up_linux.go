@@ -17,6 +17,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
 	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/tunnel"
 	"github.com/wg-bond/wg-bond/conn"
@@ -35,7 +36,11 @@ func Run(arg string, opt Options, process *daemon.Process) error {
 	if err := NeedRoot("up " + arg); err != nil {
 		return err
 	}
-	r := &running{files: files, log: Logger(!process.Background()), downs: make(chan chan error), closed: make(chan struct{})}
+	r := &running{files: files, log: Logger(!process.Background()), reload: make(chan os.Signal, 1), downs: make(chan chan error), closed: make(chan struct{})}
+	if r.decider, err = decide.Start(files.Path, files.Bond, r.log); err != nil {
+		return err
+	}
+	defer r.decider.Close()
 	traces, closeTraces, err := opt.Traces(r.log)
 	if err != nil {
 		return err
@@ -46,11 +51,13 @@ func Run(arg string, opt Options, process *daemon.Process) error {
 	}
 	defer r.host.Close()
 
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
+	signal.Notify(r.reload, unix.SIGHUP)
+	defer signal.Stop(r.reload)
 	// The socket is there first: it keeps a second `up` out.
 	path := ctl.SocketPath(files.Name)
-	if r.server, err = ctl.Listen(path, map[string]ctl.Handler{"status": r.status, "down": r.down}); err != nil {
+	if r.server, err = ctl.Listen(path, r.operations()); err != nil {
 		return err
 	}
 	defer r.server.Close()
@@ -79,17 +86,18 @@ func NeedRoot(command string) error {
 
 // running is an interface from its first step to its last.
 type running struct {
-	files     *Files
-	scheduler string
-	exclude   []string // interfaces that are never a path
-	log       *slog.Logger
-	bind      *conn.Bind
-	tunnel    *tunnel.Tunnel
-	host      *quick.Host
-	journal   *quick.Journal
-	plan      *quick.Plan
-	server    *ctl.Server
+	files   *Files
+	decider *decide.Decider
+	exclude []string // interfaces that are never a path
+	log     *slog.Logger
+	bind    *conn.Bind
+	tunnel  *tunnel.Tunnel
+	host    *quick.Host
+	journal *quick.Journal
+	plan    *quick.Plan
+	server  *ctl.Server
 
+	reload chan os.Signal  // room for one: SIGHUP
 	downs  chan chan error // requests of `wg-bond down`, each with where its answer goes
 	closed chan struct{}   // closed when nobody takes requests any more
 }
@@ -155,11 +163,7 @@ func (r *running) absent() error {
 }
 
 func (r *running) makeBind(traces func(session string) io.Writer) error {
-	name, scheduler, err := r.files.Scheduler()
-	if err != nil {
-		return err
-	}
-	r.scheduler = name
+	var err error
 	var specs []mux.PathSpec
 	for _, p := range r.files.Bond.Paths {
 		specs = append(specs, mux.PathSpec{
@@ -173,7 +177,7 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 	}
 	r.exclude = append(r.exclude, r.files.Name)
 	r.bind, err = conn.NewBind(conn.Config{
-		Paths: specs, Exclude: r.exclude, Scheduler: scheduler,
+		Paths: specs, Exclude: r.exclude, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
 	})
 	return err
@@ -223,18 +227,24 @@ func (r *running) start(ctx context.Context) error {
 
 // wait stays until something ends the interface.
 func (r *running) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		r.log.Info("ending: a signal", "interface", r.files.Name)
-		return r.end(r.files)
-	case <-r.tunnel.Done():
-		r.log.Info("ending: the interface or its socket is gone", "interface", r.files.Name)
-		return r.end(nil)
-	case answer := <-r.downs:
-		// The socket goes before the answer: who has it may `up` again.
-		err := errors.Join(r.end(nil), r.server.Retire())
-		answer <- err
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			r.log.Info("ending: a signal", "interface", r.files.Name)
+			return r.end(r.files)
+		case <-r.tunnel.Done():
+			r.log.Info("ending: the interface or its socket is gone", "interface", r.files.Name)
+			return r.end(nil)
+		case answer := <-r.downs:
+			// The socket goes before the answer: who has it may `up` again.
+			err := errors.Join(r.end(nil), r.server.Retire())
+			answer <- err
+			return err
+		case <-r.reload:
+			if err := r.decider.Reload(); err != nil {
+				r.log.Error("the scheduler stays as it is", "interface", r.files.Name, "error", err)
+			}
+		}
 	}
 }
 
@@ -276,9 +286,19 @@ func saveConfig(host *quick.Host, files *Files, device *uapi.Device) error {
 	return quick.WriteConfig(files.Path, quick.Current(files.WireGuard, device, addresses, mtu))
 }
 
+// operations are those of the control socket.
+func (r *running) operations() map[string]ctl.Handler {
+	all := r.decider.Operations()
+	all["status"], all["down"] = r.status, r.down
+	return all
+}
+
 // status is an operation of the control socket.
 func (r *running) status([]string) (any, error) {
-	return report.Up(r.files.Name, r.scheduler, r.bind.Status()), nil
+	scheduler, trouble := r.decider.Summary()
+	i := report.Up(r.files.Name, scheduler, r.bind.Status())
+	i.SchedulerTrouble = trouble
+	return i, nil
 }
 
 // down is an operation of the control socket: it returns when all is undone.
