@@ -24,7 +24,7 @@ type runCmd struct {
 	Scenario string `arg:"" help:"A scenario's name (see list) or the path of a .toml file."`
 	Runs     int    `help:"How often to measure; 0: as the scenario says." default:"0"`
 	JSON     bool   `help:"Print one JSON object instead of a table."`
-	Keep     bool   `help:"Keep the laboratory after the runs, for bondlab shell, until Ctrl-C."`
+	Keep     bool   `help:"Keep the laboratory after the runs, with the tunnel up, for bondlab shell, until Ctrl-C."`
 	Verbose  bool   `short:"v" help:"Show the output of the programs under test, on standard error."`
 	Bin      string `help:"Where wg-bond, relayd and wireguard-go are; what is not there is looked for in $PATH. Default: where bondlab is." type:"path" placeholder:"DIR"`
 	Client   string `help:"The borrower's end: bond, wg-bond over all paths; or stock, wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
@@ -59,6 +59,21 @@ func (r *runCmd) Run() error {
 	code, err := sandbox.Run(context.Background(), "run "+s.Name)
 	if err == nil && code != 0 {
 		os.Exit(code) // the inner half has said why
+	}
+	return err
+}
+
+// leaveConnected starts the client once more, over links without outages, for
+// whoever looks around.
+func (r *runCmd) leaveConnected(l *lab.Lab) error {
+	if err := l.ConfigureLinks(false, nil); err != nil {
+		return err
+	}
+	var err error
+	if r.Client == "stock" {
+		_, err = l.StartStock(l.Links[0])
+	} else {
+		_, err = l.StartBond(l.Links)
 	}
 	return err
 }
@@ -121,7 +136,10 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "bondlab:", err)
 		}
-		fmt.Fprintf(os.Stderr, "%s stays up: `bondlab shell HOST [COMMAND…]`; Ctrl-C ends it\n", sandbox.ID())
+		if err := r.leaveConnected(l); err != nil {
+			fmt.Fprintln(os.Stderr, "bondlab: the borrower has no tunnel now:", err)
+		}
+		fmt.Fprintf(os.Stderr, "%s stays up: `bondlab shell HOST [COMMAND…]`, c is the borrower, s the server; Ctrl-C ends it\n", sandbox.ID())
 		<-ctx.Done()
 	}
 	return errors.Join(err, l.Close())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
@@ -51,6 +52,10 @@ func (s *shellCmd) Run() error {
 	}
 	args := []string{nsenter, "--target", strconv.Itoa(found[0].Inner.PID), "--mount", "--pid", "--uts", "--ipc", "--",
 		self, "enter", found[0].ID, s.Host, "--"}
+	// wg-bond and relayd are beside us.
+	if err := os.Setenv("PATH", filepath.Dir(self)+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		return err
+	}
 	return unix.Exec(nsenter, append(args, argv...), os.Environ())
 }
 
