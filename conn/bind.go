@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -48,13 +47,6 @@ type Config struct {
 	Devices func(exclude ...string) ([]string, error)
 }
 
-// Peer is what a Bind must know of a WireGuard peer to bond with it.
-type Peer struct {
-	PublicKey    control.Key
-	PresharedKey control.Key    // zero: none
-	Endpoint     netip.AddrPort // invalid: it dials us, or is not there
-}
-
 // Bind is a wireguard-go conn.Bind that bonds. See the package's
 // documentation for its goroutines and locks.
 type Bind struct {
@@ -83,13 +75,6 @@ type Bind struct {
 	paths   []mux.PathSpec
 	mark    uint32
 	watch   chan struct{} // closed to end the watching of devices
-}
-
-// dialledPeer is a peer that we dial.
-type dialledPeer struct {
-	*mux.Dialled
-	peer Peer
-	ep   *Endpoint
 }
 
 var _ wgconn.Bind = (*Bind)(nil)
@@ -135,171 +120,6 @@ func checkPaths(paths []mux.PathSpec) error {
 		}
 	}
 	return nil
-}
-
-// SetPeers sets our private key and the peers: those with an endpoint are
-// dialled, the others may dial us. It may be called at any time, with the
-// whole list each time; what stays the same is not disturbed. An endpoint that
-// is only where a peer who dials us was last heard does not make it one to
-// dial, so WireGuard's own state can be passed on as it is.
-func (b *Bind) SetPeers(private control.Key, peers []Peer) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-
-	allowed := make(map[control.Key]control.Key, len(peers))
-	for _, p := range peers {
-		allowed[p.PublicKey] = p.PresharedKey
-	}
-	b.allowedMu.Lock()
-	changedKeys := make(map[control.Key]bool)
-	for k, psk := range b.allowed {
-		if now, ok := allowed[k]; ok && now != psk {
-			changedKeys[k] = true
-		}
-	}
-	b.allowed = allowed
-	b.allowedMu.Unlock()
-
-	fresh := private != b.private
-	b.private, b.peers = private, slices.Clone(peers)
-	if fresh {
-		if err := b.replaceServerLocked(); err != nil {
-			return err
-		}
-	} else if v := b.server.Load(); v != nil {
-		v.Revoke(func(peer control.Key) bool {
-			_, ok := allowed[peer]
-			return ok && !changedKeys[peer]
-		})
-	}
-	return b.redialLocked(fresh)
-}
-
-// redialLocked brings the dialled peers up to date with b.peers; all of them
-// anew if our own key is another.
-func (b *Bind) redialLocked(fresh bool) error {
-	was := *b.dialled.Load()
-	next := make(map[netip.AddrPort]*dialledPeer)
-	var errs []error
-	for _, p := range b.peers {
-		if !p.Endpoint.IsValid() || b.private.IsZero() {
-			continue
-		}
-		p.Endpoint = netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port())
-		if was[p.Endpoint] == nil && b.learnt(p.Endpoint) {
-			continue
-		}
-		if d := was[p.Endpoint]; d != nil && d.peer == p && !fresh {
-			next[p.Endpoint] = d
-			continue
-		}
-		if next[p.Endpoint] != nil {
-			errs = append(errs, fmt.Errorf("bind: two peers have the endpoint %v; the second stays plain", p.Endpoint))
-			continue
-		}
-		d, err := b.dial(p)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		next[p.Endpoint] = d
-	}
-	b.dialled.Store(&next)
-	for addr, d := range was {
-		if next[addr] != d {
-			d.Close(wire.CloseShutdown)
-		}
-	}
-	for addr, d := range next {
-		if was[addr] != d {
-			d.SetPaths(b.paths)
-			if b.queue.Load() != nil {
-				d.Start()
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// learnt reports whether an address is not one that the user set but where a
-// peer was heard that dials us: WireGuard's state does not tell these apart.
-// Such a peer must be answered from the listening socket.
-func (b *Bind) learnt(addr netip.AddrPort) bool {
-	b.configuredMu.Lock()
-	_, set := b.configured[addr]
-	b.configuredMu.Unlock()
-	if set {
-		return false
-	}
-	if v := b.server.Load(); v != nil && v.Knows(addr) {
-		return true
-	}
-	b.plainMu.RLock()
-	defer b.plainMu.RUnlock()
-	for r := range b.plainEps {
-		if r.Peer == addr {
-			return true
-		}
-	}
-	return false
-}
-
-func (b *Bind) dial(p Peer) (*dialledPeer, error) {
-	ep := &Endpoint{addr: p.Endpoint}
-	d, err := b.shell.Dial(mux.DialConfig{
-		Target:    p.Endpoint,
-		Private:   b.private,
-		Remote:    p.PublicKey,
-		Preshared: p.PresharedKey,
-		Scheduler: b.cfg.Scheduler(),
-		Sink:      &sink{b, ep},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("bind: %w", err)
-	}
-	return &dialledPeer{d, p, ep}, nil
-}
-
-// replaceServerLocked makes a server with the present private key.
-func (b *Bind) replaceServerLocked() error {
-	v, err := b.newServer()
-	if err != nil {
-		return err
-	}
-	old := b.server.Swap(v)
-	if old == nil {
-		return nil // Open starts it
-	}
-	port := old.Port()
-	old.Close(wire.CloseShutdown)
-	if b.queue.Load() == nil {
-		return nil
-	}
-	v4, v6, err := b.listen(port)
-	if err != nil {
-		return err
-	}
-	v.Start(v4, v6)
-	return nil
-}
-
-func (b *Bind) newServer() (*mux.Server, error) {
-	return b.shell.NewServer(mux.ServerConfig{
-		Private:   b.private,
-		Lookup:    b.lookup,
-		Scheduler: b.cfg.Scheduler,
-		Sink: func(_ control.Key, s *mux.Session) (mux.Sink, error) {
-			return &sink{b, &Endpoint{session: s}}, nil
-		},
-		Plain: b.plain,
-	})
-}
-
-func (b *Bind) lookup(peer control.Key) (control.Key, bool) {
-	b.allowedMu.RLock()
-	defer b.allowedMu.RUnlock()
-	psk, ok := b.allowed[peer]
-	return psk, ok
 }
 
 // sink leads a session's deliveries to wireguard-go.
@@ -565,46 +385,4 @@ func (b *Bind) rescanLocked() {
 	for _, d := range *b.dialled.Load() {
 		d.SetPaths(paths)
 	}
-}
-
-// PeerStatus describes one session and its sockets.
-type PeerStatus struct {
-	PublicKey string         `json:"public_key"`
-	Endpoint  netip.AddrPort `json:"endpoint"`
-	Dialled   bool           `json:"dialled"` // by us; else the peer dials us
-	Session   wgbond.Status  `json:"session"`
-	Links     []mux.Link     `json:"links,omitempty"` // of the paths' sockets; dialled only
-}
-
-// Status describes the Bind.
-type Status struct {
-	Port  uint16            `json:"port"`
-	Peers []PeerStatus      `json:"peers"`
-	Drops map[string]uint64 `json:"drops"` // by the shell, by reason
-}
-
-// Status describes the Bind, its sessions ordered by the peers' keys.
-func (b *Bind) Status() Status {
-	st := Status{Drops: b.shell.Drops.Map(), Peers: []PeerStatus{}}
-	for _, d := range *b.dialled.Load() {
-		st.Peers = append(st.Peers, PeerStatus{
-			PublicKey: d.peer.PublicKey.String(),
-			Endpoint:  d.Target(),
-			Dialled:   true,
-			Session:   d.Status(),
-			Links:     d.Links(),
-		})
-	}
-	if v := b.server.Load(); v != nil {
-		st.Port = v.Port()
-		v.Sessions(func(peer control.Key, s *mux.Session) {
-			st.Peers = append(st.Peers, PeerStatus{
-				PublicKey: peer.String(),
-				Endpoint:  s.Remote().Peer,
-				Session:   s.Status(),
-			})
-		})
-	}
-	slices.SortStableFunc(st.Peers, func(x, y PeerStatus) int { return cmp.Compare(x.PublicKey, y.PublicKey) })
-	return st
 }
