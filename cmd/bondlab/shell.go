@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
 	"golang.org/x/sys/unix"
@@ -27,13 +28,21 @@ func (s *shellCmd) Run() error {
 		return err
 	}
 	var found []sandbox.Record
+	var running []string
 	for _, r := range recs {
-		if r.Inner.Alive() && (s.ID == "" || s.ID == r.ID) {
+		if !r.Inner.Alive() {
+			continue
+		}
+		running = append(running, r.ID)
+		if s.ID == "" || s.ID == r.ID {
 			found = append(found, r)
 		}
 	}
-	if len(found) != 1 {
-		return fmt.Errorf("%d laboratories fit, want one: start one with `bondlab run SCENARIO --keep`, or choose by --id", len(found))
+	switch {
+	case len(running) == 0:
+		return errors.New("no laboratory is running: start one with `bondlab run SCENARIO --keep`")
+	case len(found) != 1:
+		return fmt.Errorf("%d laboratories fit, want one: choose by --id=%s", len(found), strings.Join(running, " or --id="))
 	}
 	argv := s.Command
 	if len(argv) == 0 {
