@@ -36,7 +36,7 @@ func (p *plainState) answered() { p.since, p.asks = -1, 0 }
 
 // askAt is when a copy of the last datagram is due; Never if none is.
 func (p *plainState) askAt() time.Duration {
-	if p.link == nil || p.since < 0 || p.asks >= plainAsks {
+	if p.link == nil || p.since < 0 || p.asks >= plainAsks || len(p.last) == 0 {
 		return Never
 	}
 	return p.since + plainAsk<<p.asks

@@ -348,6 +348,16 @@ func TestBonded(t *testing.T) {
 	client.Run("ping", "-c", "3", "-i", "0.2", "-w", "20", "10.77.0.1")
 	client.Run("ip", "link", "set", "wgbt-p1", "up")
 
+	// Another port has WireGuard close the Bind and open it again; the bond goes on.
+	bonded := client.status("wgbt-c1").Peers[0].Bond.BondedFor
+	client.Run("wg", "set", "wgbt-c1", "listen-port", "7777", "fwmark", "0xca6c")
+	eventually(t, "both paths to be active on a new port", func() bool {
+		ping()
+		i := client.status("wgbt-c1")
+		b := i.Peers[0].Bond
+		return i.ListenPort == 7777 && b.BondedFor > bonded && b.Paths[0].State == "active" && b.Paths[1].State == "active"
+	})
+
 	// A peer that wg set adds is known to the bond, on either side.
 	client.Run("wg", "set", "wgbt-c1", "peer", publicC, "endpoint", "10.99.1.2:7", "allowed-ips", "10.78.0.0/24")
 	eventually(t, "the bond with a new peer", func() bool {
