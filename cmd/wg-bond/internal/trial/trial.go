@@ -29,7 +29,22 @@ type Subject struct {
 
 // Conform runs the conformance suite, and prints what is wrong.
 func Conform(w io.Writer, s Subject, seed uint64) error {
-	wrong := schedtest.Conform(seed, s.New)
+	// The suite compares two schedulers at a time.
+	made := &maker{new: s.New}
+	var failed []error
+	closeAll := func() {
+		if err := made.close(); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	wrong := schedtest.Conform(seed, func() schedulers.Scheduler {
+		if len(made.made) == 2 {
+			closeAll()
+		}
+		return made.make()
+	})
+	closeAll()
+	wrong = append(failed, wrong...) // a failure explains what it led to
 	if len(wrong) == 0 {
 		fmt.Fprintf(w, "%s conforms: %d awkward snapshots, %d random sessions of %d (first seed %d)\n", s.Name, len(schedtest.Awkward()), schedtest.Runs, schedtest.Steps, seed)
 		return nil
@@ -108,6 +123,7 @@ func (m *maker) close() (err error) {
 			_ = c.Close()
 		}
 	}
+	m.made = nil
 	return err
 }
 
