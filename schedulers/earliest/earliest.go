@@ -37,7 +37,9 @@
 package earliest
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/internal/lay"
@@ -45,22 +47,62 @@ import (
 
 // All in nanoseconds.
 const (
-	ms       = 1e6
-	margin   = 10. * ms // above the slowest base: 2 ms cost a fifth of the gain, 20 ms add delay
-	alone    = 2 * ms   // the margin of a path that nothing is to be in step with
-	tolerate = 15 * ms  // a path this much farther is always used
-	farthest = 200 * ms // a path this much farther is never used
-	gain     = 400 * ms // delay that a path is worth which would double the rate
+	ms        = 1e6
+	margin    = 10. * ms  // above the slowest base: 2 ms cost a fifth of the gain, 20 ms add delay
+	alone     = 2 * ms    // the margin of a path that nothing is to be in step with
+	tolerate  = 15 * ms   // a path this much farther is always used
+	farthest  = 200 * ms  // a path this much farther is never used
+	usualRisk = 300 * ms  // that much later than the best path, any path may be
+	memory    = 5000 * ms // time constant
+	worstMost = 5000 * ms
+	gain      = 400 * ms // delay that a path is worth which would double the rate
 )
 
 // smallSlack is how much more backlog, bytes, a path may have for small
 // packets: they need not wait for a bulk transfer's place.
 const smallSlack = 16 << 10
 
-// New makes the scheduler. It keeps no state.
-func New() schedulers.Scheduler { return scheduler{} }
+// New makes the scheduler.
+func New() schedulers.Scheduler { return &scheduler{} }
 
-type scheduler struct{}
+// scheduler remembers how late each path was of late.
+type scheduler struct {
+	worst [schedulers.MaxPaths]float64 // delay above the least, nanoseconds; fades
+	now   time.Duration                // of the latest snapshot
+}
+
+// remember takes in how late the paths are.
+func (m *scheduler) remember(s *schedulers.Snapshot) {
+	fade := math.Exp(-float64(max(0, s.Now-m.now)) / memory)
+	m.now = s.Now
+	for i := range m.worst {
+		m.worst[i] *= fade
+	}
+	for i := range s.Paths {
+		q := &s.Paths[i]
+		if q.MinRTT > 0 {
+			late := max(q.SRTT, q.OldestUnacked-2*s.FeedbackInterval) - q.MinRTT
+			m.worst[q.ID] = min(max(m.worst[q.ID], float64(late)), worstMost)
+		}
+	}
+}
+
+// dependable leaves out the paths whose stalls cost more than they add.
+func (m *scheduler) dependable(cs []candidate) []candidate {
+	if len(cs) < 2 {
+		return cs
+	}
+	best := cs[0]
+	for _, c := range cs {
+		if c.Speed > best.Speed {
+			best = c
+		}
+	}
+	return slices.DeleteFunc(cs, func(c candidate) bool {
+		risk := m.worst[c.ID] - m.worst[best.ID] - usualRisk
+		return c.ID != best.ID && c.Known && risk > gain*c.Speed/best.Speed
+	})
+}
 
 // candidate is a path with the delay of a packet sent on it now.
 type candidate struct {
@@ -68,7 +110,7 @@ type candidate struct {
 	base float64 // nanoseconds, from the same unknown start for all
 }
 
-func (scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
+func (m *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 	var cs []candidate
 	for _, q := range lay.Begin(s, p) {
 		cs = append(cs, candidate{q, base(&q, float64(s.FeedbackInterval))})
@@ -76,7 +118,8 @@ func (scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 	if len(cs) == 0 {
 		return
 	}
-	cs = worthwhile(cs)
+	m.remember(s)
+	cs = worthwhile(m.dependable(cs))
 
 	last := cs[0].base
 	for _, c := range cs {
