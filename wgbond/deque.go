@@ -40,6 +40,14 @@ func (d *deque[T]) popFront() T {
 	return v
 }
 
+func (d *deque[T]) popBack() T {
+	d.n--
+	v := *d.at(d.n)
+	var zero T
+	*d.at(d.n) = zero
+	return v
+}
+
 func (d *deque[T]) grow() {
 	if d.n < len(d.buf) {
 		return

@@ -405,6 +405,7 @@ func (s *Session) makePlan() {
 	}
 	s.exec.SetPlan(s.now, &s.plan)
 	s.trace.planned()
+	s.rebind()
 	s.adaptQueue()
 	for _, l := range s.links {
 		if l != nil {
@@ -414,6 +415,40 @@ func (s *Session) makePlan() {
 	s.tune()
 	s.equalize()
 }
+
+// rebind takes back what waits for a varying path beyond what the new plan lets
+// it: its rate has fallen since, and the packets would come late.
+func (s *Session) rebind() {
+	for _, l := range s.links {
+		if l == nil || l.rate.Varying() == 0 {
+			continue
+		}
+		limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap) + rebindSlack
+		var back []waiting
+		for l.queued > limit && l.queue.len() > 1 {
+			w := l.queue.popBack()
+			l.queued -= w.size
+			back = append(back, w)
+		}
+		if len(back) == 0 {
+			continue
+		}
+		from := 0
+		for i := len(back) - 1; i >= 0; i-- {
+			if p := s.hist.Get(back[i].Handle); p != nil {
+				if i == len(back)-1 && p.Index == s.index {
+					l.lastBound = min(l.lastBound, p.Counter)
+				}
+				s.requeue(back[i].Handle, p, &from)
+			}
+		}
+		s.exec.SetBacklog(s.now, l.id, l.queued)
+	}
+}
+
+// rebindSlack is what a path may hold beyond its cap before some is taken
+// back, bytes.
+const rebindSlack = 4 * 1500
 
 // adaptQueue sets the send queue's CoDel by how much the paths vary.
 func (s *Session) adaptQueue() {

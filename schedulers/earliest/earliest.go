@@ -23,7 +23,11 @@
 // in use needs 2 ms: what waits for it is better seen by the send queue.) A path is left out
 // when it adds little for what it delays: if it is farther than the nearest by
 // more than 400 ms × its share of the rate of the nearer ones (15 ms are
-// always allowed, 200 ms never exceeded).
+// always allowed, 200 ms never exceeded). It is also left out after it was late
+// for longer than the fastest path was, by more than 300 ms and 400 ms × its
+// share of that path's rate; a lateness is forgotten with a time constant of
+// five seconds. What is in flight on a path that stalls holds up the order of
+// all that follows.
 //
 // The constants are from simulation: with 20 Mbit/s, RTT 30 ms, and 5 Mbit/s,
 // 120 ms, the bond has .93 of what the slower path could add; 2 Mbit/s, 300 ms
@@ -52,10 +56,10 @@ const (
 	alone     = 2 * ms    // the margin of a path that nothing is to be in step with
 	tolerate  = 15 * ms   // a path this much farther is always used
 	farthest  = 200 * ms  // a path this much farther is never used
-	usualRisk = 300 * ms  // that much later than the best path, any path may be
-	memory    = 5000 * ms // time constant
-	worstMost = 5000 * ms
-	gain      = 400 * ms // delay that a path is worth which would double the rate
+	usualRisk = 300 * ms  // that much later than the fastest path, any path may be
+	memory    = 5000 * ms // time constant of forgetting a stall
+	worstMost = 5000 * ms // of a stall that is remembered
+	gain      = 400 * ms  // delay that a path is worth which would double the rate
 )
 
 // smallSlack is how much more backlog, bytes, a path may have for small

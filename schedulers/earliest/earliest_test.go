@@ -138,3 +138,48 @@ func TestClasses(t *testing.T) {
 		}
 	}
 }
+
+// TestStalls: a path that stalled is left out while that costs more than it
+// adds, and is tried again when it has been well for a while.
+func TestStalls(t *testing.T) {
+	late := func(p *schedulers.Path) { p.SRTT = p.MinRTT + 900*time.Millisecond }
+	well := func(p *schedulers.Path) { p.SRTT = p.MinRTT + 20*time.Millisecond }
+	for _, c := range []struct {
+		name  string
+		rates [2]float64
+		now   [2]func(*schedulers.Path)
+		used  [2]bool
+	}{
+		{"a small share is not worth it", [2]float64{20, 2}, [2]func(*schedulers.Path){well, late}, [2]bool{true, false}},
+		{"even if it is nearer", [2]float64{2, 20}, [2]func(*schedulers.Path){late, well}, [2]bool{false, true}},
+		{"a path as fast as the best stays", [2]float64{20, 40}, [2]func(*schedulers.Path){late, late}, [2]bool{true, true}},
+		{"what all paths do is no reason", [2]float64{20, 4}, [2]func(*schedulers.Path){late, late}, [2]bool{true, true}},
+		{"nor is a queue", [2]float64{20, 2}, [2]func(*schedulers.Path){well, well}, [2]bool{true, true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sched := New()
+			plan := func(now time.Duration, change [2]func(*schedulers.Path)) (used [2]bool) {
+				s := schedulers.Snapshot{Seq: 1, Now: now, FeedbackInterval: 10 * time.Millisecond}
+				for i := range change {
+					s.Paths = append(s.Paths, with(link(schedulers.PathID(i), c.rates[i], time.Duration(50+10*i)), change[i]))
+				}
+				var p schedulers.Plan
+				sched.Plan(&s, &p)
+				for i := range used {
+					used[i] = p.Classes[schedulers.Bulk].Paths[i].Use
+				}
+				return used
+			}
+			if got := plan(time.Second, c.now); got != c.used {
+				t.Errorf("used %v, want %v", got, c.used)
+			}
+			both := [2]func(*schedulers.Path){well, well}
+			if got := plan(2*time.Second, both); got != c.used {
+				t.Errorf("a second later used %v, want %v", got, c.used)
+			}
+			if got := plan(20*time.Second, both); got != [2]bool{true, true} {
+				t.Errorf("when it has been well for long: used %v", got)
+			}
+		})
+	}
+}

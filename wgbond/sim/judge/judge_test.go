@@ -114,6 +114,7 @@ func BenchmarkSim(b *testing.B) {
 	}{{"cubic", tcp.NewCubic}, {"bbr", tcp.NewBBR}}
 	for _, s := range []Scenario{
 		Seed(), Equal(), Unequal(), Lossy(0.01, 0), Lossy(0.01, 1), Lossy(0.001, 0), Extreme(), Four(), Cold(), Outage(),
+		Modelled(1), Modelled(2), BadNeighbour(1), BadNeighbour(2),
 	} {
 		for _, c := range controls {
 			b.Run(s.Name+"/"+c.name, func(b *testing.B) {

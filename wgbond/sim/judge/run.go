@@ -17,7 +17,8 @@ const (
 	request    = 100    // bytes that ask for a download
 	fetchSize  = 10_000 // bytes
 	binWidth   = 100 * time.Millisecond
-	firstFetch = 1000 // flow numbers from here on are fetches
+	patience   = 30 * time.Second // for paths that are away when all should be attached
+	firstFetch = 1000             // flow numbers from here on are fetches
 )
 
 // Report is what a scenario was worth. Rates are bit/s of TCP payload.
@@ -110,7 +111,10 @@ func Run(s Scenario) (*Report, error) {
 	}
 	w.loop.Run(s.settle(), nil)
 	if w.Client.Session != nil && !w.bonded() {
-		return nil, fmt.Errorf("judge: %s: not bonded on all %d paths after %v: client %+v", s.Name, len(w.wires), s.settle(), w.Client.Status())
+		w.loop.Run(s.settle()+patience, w.bonded) // a path may be in an outage
+		if !w.bonded() {
+			return nil, fmt.Errorf("judge: %s: not bonded on all %d paths after %v: client %+v", s.Name, len(w.wires), s.settle()+patience, w.Client.Status())
+		}
 	}
 	r := &run{World: w, s: &s, start: w.loop.Now(), from: w.loop.Now() + s.Warmup}
 	r.packets = gapMeter{from: r.from}

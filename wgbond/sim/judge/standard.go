@@ -88,11 +88,39 @@ func Outage() Scenario {
 // Cellular is bulk over two recorded links, each given as its traces down and
 // up, with RTTs of 50 and 90 ms and queues of 750 kB.
 func Cellular(a, b [2]*sim.Trace) Scenario {
+	return cellular("cellular", a, b)
+}
+
+func cellular(name string, a, b [2]*sim.Trace) Scenario {
 	path := func(name string, t [2]*sim.Trace, rtt time.Duration) Path {
 		link := func(t *sim.Trace) []sim.LinkConfig {
 			return []sim.LinkConfig{{Trace: t, Delay: rtt / 2, Queue: 750_000}}
 		}
 		return Path{Config: wgbond.PathConfig{Name: name}, Down: link(t[0]), Up: link(t[1])}
 	}
-	return bulk("cellular", path("a", a, 50*ms), path("b", b, 90*ms))
+	return bulk(name, path("a", a, 50*ms), path("b", b, 90*ms))
+}
+
+// Modelled is Cellular with links that are drawn, not recorded: 16 and
+// 8 Mbit/s down, half of that up, with ten outages of 0.1 s a minute.
+func Modelled(seed uint64) Scenario {
+	return cellular("modelled", modelled(16, 0.5, 5*time.Second, 100*ms, 2*seed), modelled(8, 0.5, 5*time.Second, 100*ms, 2*seed+1))
+}
+
+// BadNeighbour is bulk over a good link like those of Modelled and one of
+// 8 Mbit/s that is gone for three seconds out of eleven.
+func BadNeighbour(seed uint64) Scenario {
+	return cellular("bad-neighbour", modelled(16, 0.5, 5*time.Second, 100*ms, 2*seed), modelled(8, 0.7, 8*time.Second, 3*time.Second, 2*seed+1))
+}
+
+func modelled(rate, spread float64, every, lasts time.Duration, seed uint64) (t [2]*sim.Trace) {
+	for i := range t {
+		link := sim.Cellular{Rate: rate * mbit, Spread: spread, Turn: 2 * time.Second, Grant: 4 * ms, Every: every, Lasts: lasts, Seed: 2*seed + uint64(i)}
+		rate /= 2
+		var err error
+		if t[i], err = link.Trace(); err != nil {
+			panic(err) // not with these numbers
+		}
+	}
+	return t
 }
