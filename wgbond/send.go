@@ -420,7 +420,7 @@ func (s *Session) makePlan() {
 // it: its rate has fallen since, and the packets would come late.
 func (s *Session) rebind() {
 	for _, l := range s.links {
-		if l == nil || l.rate.Varying() == 0 {
+		if l == nil || l.rate.Varying() < rebindVarying {
 			continue
 		}
 		limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap) + rebindSlack
@@ -445,6 +445,10 @@ func (s *Session) rebind() {
 		s.exec.SetBacklog(s.now, l.id, l.queued)
 	}
 }
+
+// rebindVarying is how much a path must vary for that: a steady one that was
+// just busy by starts seems to vary a little.
+const rebindVarying = 0.25
 
 // rebindSlack is what a path may hold beyond its cap before some is taken
 // back, bytes.
