@@ -198,6 +198,9 @@ func TestLocate(t *testing.T) {
 		{"wgbt-nothing", "", "", "there is no /etc/wireguard/wgbt-nothing.conf; want the name of an interface with a file in /etc/wireguard, or the path of a file NAME.conf"},
 		{dir + "/wg1.conf", "", "", "there is no " + dir + "/wg1.conf; want the name of an interface with a file in /etc/wireguard, or the path of a file NAME.conf"},
 	} {
+		if _, err := os.Stat("/etc/wireguard/."); errors.Is(err, os.ErrPermission) && !strings.Contains(c.arg, "/") {
+			continue // what is there is not for us to know
+		}
 		name, path, err := Locate(c.arg)
 		text := ""
 		if err != nil {
