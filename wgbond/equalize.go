@@ -19,8 +19,8 @@ import (
 // own: so the reorder buffer sees paths of equal delay, which neither block each
 // other nor make gaps, and its inference (what a path has passed, by markers
 // too, which wait in the same queue) stays right. Feedback speaks of arrivals,
-// not of this. A packet that others wait for in the reorder buffer, a repair,
-// is not held.
+// not of this. A packet that comes below its path's newest is a repair: it is
+// late already and not held, nor is one that others wait for.
 const (
 	// equalizeFor is how long the receiver follows what it was told last. It
 	// outlasts a pause, after which a sender's first packets count most.
@@ -83,7 +83,7 @@ func (s *Session) arrange(l *link, index uint32, counter uint64, pkt []byte) {
 	if l.hold > 0 && s.now >= s.equalizeEnd {
 		l.hold = 0 // the news that it ended was lost
 	}
-	if l.hold == 0 && l.held.len() == 0 || s.awaited(index, counter) {
+	if l.hold == 0 && l.held.len() == 0 || s.repairs(l, index, counter) {
 		s.order.Packet(s.now, l.id, index, counter, pkt)
 		return
 	}
@@ -113,8 +113,13 @@ func (s *Session) hold(l *link, h held) {
 	s.holding++
 }
 
-// awaited reports whether packets wait in the reorder buffer for this one.
-func (s *Session) awaited(index uint32, counter uint64) bool {
+// repairs reports whether a packet fills a hole: l has brought later ones, or
+// some wait for it in the reorder buffer.
+func (s *Session) repairs(l *link, index uint32, counter uint64) bool {
+	if l.topIndex == index && counter < l.top {
+		return true
+	}
+	l.topIndex, l.top = index, counter
 	g, waiting := s.order.Gap()
 	return waiting && g.Index == index && g.From <= counter && counter < g.To
 }

@@ -63,8 +63,10 @@ type link struct {
 
 	// What came by this path and is held back, and for how long; see
 	// equalize.go.
-	held deque[held]
-	hold time.Duration
+	held     deque[held]
+	hold     time.Duration
+	topIndex uint32 // and
+	top      uint64 // counter: the newest that came by it
 
 	// lastBound is the counter (plus one) of the newest packet bound to this
 	// path, lastData when one was last sent by it, marked the last marker.

@@ -483,7 +483,7 @@ func TestFailuresTeach(t *testing.T) {
 		{name: "a mistake in the configuration", conf: with("Adress = 10.0.0.1"),
 			want: "wg-bond: DIR/wgbt-f1.conf:4: [Interface]: found the unknown key \"Adress\"; want \"Address\" (did you mean that?) or one of PrivateKey, ListenPort, FwMark, Address, DNS, MTU, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig"},
 		{name: "a mistake in the side file", conf: with(""), side: "scheduler = \"earlyest\"",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml:1: scheduler: found \"earlyest\"; want \"earliest\" (did you mean that?) or one of earliest, minrtt, weighted, roundrobin, backup, redundant, equalize"},
+			want: "wg-bond: DIR/wgbt-f1.bond.toml:1: scheduler: found \"earlyest\"; want \"earliest\" (did you mean that?) or one of earliest, minrtt, weighted, roundrobin, backup, redundant, equalize, auto"},
 		{name: "a plugin", conf: with(""), side: "scheduler = \"mine\"\n[plugin.mine]",
 			want: "wg-bond: DIR/wgbt-f1.bond.toml:2: [plugin.mine]: refused: there is no program \"mine\" in /usr/local/lib/wg-bond/schedulers or /usr/lib/wg-bond/schedulers; install it there, or say path = \"…\" in [plugin.mine]"},
 		{name: "parameters for a built-in", conf: with(""), side: "[plugin.earliest]\nmargin = 5",

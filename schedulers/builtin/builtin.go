@@ -34,6 +34,7 @@ var All = []Scheduler{
 	{"backup", "one path at a time, the first that works", backup.New},
 	{"redundant", "every packet on every path", redundant.New},
 	{"equalize", "all paths as slow as the slowest: the sum for senders that keep no queue (BBR)", equalize.New},
+	{"auto", "earliest, and equalize while that pays", equalize.NewAuto},
 }
 
 // New makes the scheduler of that name; "" stands for Default. The error lists
