@@ -146,6 +146,9 @@ func (p *process) shake(ctx context.Context, cfg *Config, path string, parameter
 	return e
 }
 
+// noMessage is how go-plugin begins when the first line is not the handshake.
+const noMessage = "Unrecognized remote plugin message: "
+
 // explain says what a failed handshake means and what can be done.
 func (p *process) explain(path string, limit time.Duration, err error) error {
 	text := err.Error()
@@ -155,14 +158,20 @@ func (p *process) explain(path string, limit time.Duration, err error) error {
 			path, schedpb.Version, schedpb.Version, clip(text))
 	case strings.Contains(text, "core API version"):
 		return fmt.Errorf("%s speaks another version of go-plugin's handshake; want %d as its first field (%s)", path, plugin.CoreProtocolVersion, clip(text))
+	case strings.Contains(text, "exited before"), strings.HasPrefix(text, noMessage+"\n"):
+		// Its end shows as an empty line or as such, whichever is noticed first;
+		// what it said may come a little later.
+		select {
+		case <-p.runner.stderr.over:
+		case <-time.After(time.Second):
+		}
+		return fmt.Errorf("%s ended before its handshake%s", path, p.said())
 	case strings.Contains(text, "Unrecognized remote plugin message"):
-		found := strings.TrimPrefix(strings.SplitN(text, "\n", 2)[0], "Unrecognized remote plugin message: ")
+		found := strings.TrimPrefix(strings.SplitN(text, "\n", 2)[0], noMessage)
 		return fmt.Errorf("%s printed %q first; want the handshake, %d|%d|unix|SOCKET|grpc|CERTIFICATE, and nothing before it: is it a scheduler made with plugins/sdk?%s",
 			path, clip(found), plugin.CoreProtocolVersion, schedpb.Version, p.said())
 	case strings.Contains(text, "timeout while waiting for plugin"):
 		return fmt.Errorf("%s has printed no handshake within %v%s", path, limit, p.said())
-	case strings.Contains(text, "exited before"):
-		return fmt.Errorf("%s ended before its handshake%s", path, p.said())
 	case strings.Contains(text, "unsupported plugin protocol"):
 		return fmt.Errorf("%s speaks another protocol than gRPC: want \"grpc\" as the fifth field of the handshake (%s)", path, clip(text))
 	}

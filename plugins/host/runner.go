@@ -14,18 +14,19 @@ import (
 
 // runner starts one process for go-plugin; it is a runner.Runner.
 type runner struct {
-	ctx            context.Context // ends the process while it starts
-	begun          func() bool     // ends that
-	cfg            *Config
-	path           string
-	dir            string // of the socket, which the plugin makes
-	cmd            *exec.Cmd
-	stdout, stderr io.ReadCloser
-	tail           tail
-	exited         chan struct{} // closed when the process has ended
-	err            error         // why, valid when exited
-	isolated       bool          // has no network
-	limited        bool          // the kernel bounds its memory and files
+	ctx      context.Context // ends the process while it starts
+	begun    func() bool     // ends that
+	cfg      *Config
+	path     string
+	dir      string // of the socket, which the plugin makes
+	cmd      *exec.Cmd
+	stdout   io.ReadCloser
+	stderr   *errorPipe
+	tail     tail
+	exited   chan struct{} // closed when the process has ended
+	err      error         // why, valid when exited
+	isolated bool          // has no network
+	limited  bool          // the kernel bounds its memory and files
 }
 
 func newRunner(ctx context.Context, cfg *Config, path string, env []string, dir string) (*runner, error) {
@@ -43,7 +44,7 @@ func newRunner(ctx context.Context, cfg *Config, path string, env []string, dir 
 		_ = outW.Close()
 		return nil, err
 	}
-	r.stderr = teeCloser{io.TeeReader(errR, &r.tail), errR}
+	r.stderr = &errorPipe{Reader: io.TeeReader(errR, &r.tail), Closer: errR, over: make(chan struct{})}
 	r.cmd.Stdout, r.cmd.Stderr = outW, errW
 	return r, nil
 }
@@ -130,10 +131,21 @@ func (r *runner) HostToPlugin(network, addr string) (string, string, error) {
 	return network, addr, nil
 }
 
-// teeCloser reads from one and closes the other.
-type teeCloser struct {
+// errorPipe is the process's standard error. over is closed once it has been read
+// to its end.
+type errorPipe struct {
 	io.Reader
 	io.Closer
+	once sync.Once
+	over chan struct{}
+}
+
+func (p *errorPipe) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if err != nil {
+		p.once.Do(func() { close(p.over) })
+	}
+	return n, err
 }
 
 // tail keeps the last of what is written to it.
