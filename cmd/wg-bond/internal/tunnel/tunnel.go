@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package tunnel runs wireguard-go on a TUN device with a Bind that bonds:
 //
 //	TUN ⇄ device.Device ⇄ Bind ⇄ paths
