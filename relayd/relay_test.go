@@ -263,7 +263,11 @@ func TestForwarding(t *testing.T) {
 			}
 		}
 	}
+	// What is written is counted a moment later.
 	s := r.Stats()
+	for deadline := time.Now().Add(10 * time.Second); s.ToBorrower.Packets < 8+many && time.Now().Before(deadline); s = r.Stats() {
+		time.Sleep(time.Millisecond)
+	}
 	if s.Leases != 2 || s.Granted != 2 || s.ToTarget.Packets != 8+many || s.ToBorrower.Packets != 8+many || len(s.DropsByReason()) != 0 {
 		t.Errorf("stats %+v, drops %v", s, s.DropsByReason())
 	}
