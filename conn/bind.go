@@ -204,35 +204,12 @@ func (b *Bind) listen(port uint16) (v4, v6 mux.Socket, err error) {
 		tries = 20 // the port that one family picks may be taken in the other
 	}
 	for range tries {
-		v4, v6, err = b.listenOn(port)
+		v4, v6, err = b.shell.ListenAll(port)
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
 	}
 	return v4, v6, err
-}
-
-func (b *Bind) listenOn(port uint16) (v4, v6 mux.Socket, err error) {
-	open := func(a netip.Addr) (mux.Socket, error) {
-		return b.shell.Listen(udp.Config{Local: netip.AddrPortFrom(a, port), PacketInfo: true})
-	}
-	v4, err = open(netip.IPv4Unspecified())
-	if err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
-		return nil, nil, err
-	}
-	if v4 != nil {
-		port = v4.LocalAddr().Port()
-	}
-	v6, err6 := open(netip.IPv6Unspecified())
-	switch {
-	case err6 == nil:
-		return v4, v6, nil
-	case v4 != nil && errors.Is(err6, syscall.EAFNOSUPPORT):
-		return v4, nil, nil
-	case v4 != nil:
-		_ = v4.Close()
-	}
-	return nil, nil, err6
 }
 
 // Close closes all sockets and ends all goroutines. It keeps the sessions: a

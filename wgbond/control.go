@@ -106,17 +106,7 @@ func (s *Session) controlLink() *link {
 	if l := s.soonest(); l != nil {
 		return l
 	}
-	var best *link
-	var bestAgo time.Duration
-	for _, l := range s.links {
-		if l == nil || !l.attached {
-			continue
-		}
-		if ago, ok := l.path.LastHeard(s.now); ok && (best == nil || ago < bestAgo) {
-			best, bestAgo = l, ago
-		}
-	}
-	return best
+	return s.heardLast(nil)
 }
 
 // feedbackDue is when the next feedback goes out; Never if nothing came.
@@ -168,7 +158,8 @@ func (s *Session) sendFeedback() {
 // alone.
 const heardLately = 30 * time.Millisecond
 
-// heardLast is the attached path, other than l, that was heard last.
+// heardLast is the attached path, other than l (nil: of all), that was heard
+// last.
 func (s *Session) heardLast(l *link) (best *link) {
 	var bestAgo time.Duration
 	for _, o := range s.links {

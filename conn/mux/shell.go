@@ -1,10 +1,12 @@
 package mux
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
@@ -88,6 +90,31 @@ func (sh *Shell) Now() time.Duration { return time.Since(sh.start) }
 func (sh *Shell) Listen(cfg udp.Config) (Socket, error) {
 	cfg.Mark = sh.mark.Load()
 	return sh.listen(cfg)
+}
+
+// ListenAll opens a server's sockets of both families, on all addresses and
+// one port; 0 is any. One is nil where the machine lacks its family.
+func (sh *Shell) ListenAll(port uint16) (v4, v6 Socket, err error) {
+	open := func(a netip.Addr) (Socket, error) {
+		return sh.Listen(udp.Config{Local: netip.AddrPortFrom(a, port), PacketInfo: true})
+	}
+	v4, err = open(netip.IPv4Unspecified())
+	if err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
+		return nil, nil, err
+	}
+	if v4 != nil {
+		port = v4.LocalAddr().Port()
+	}
+	v6, err6 := open(netip.IPv6Unspecified())
+	switch {
+	case err6 == nil:
+		return v4, v6, nil
+	case v4 != nil && errors.Is(err6, syscall.EAFNOSUPPORT):
+		return v4, nil, nil
+	case v4 != nil:
+		_ = v4.Close()
+	}
+	return nil, nil, err6
 }
 
 // SetMark sets the fwmark of the sockets opened from now on. Those that are

@@ -142,23 +142,7 @@ func (m *Shim) listen() (v4, v6 mux.Socket, err error) {
 		v6, err = open(addr)
 		return nil, v6, err
 	}
-	v4, err = open(netip.IPv4Unspecified())
-	if err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
-		return nil, nil, err
-	}
-	if v4 != nil {
-		port = v4.LocalAddr().Port()
-	}
-	v6, err6 := open(netip.IPv6Unspecified())
-	switch {
-	case err6 == nil:
-		return v4, v6, nil
-	case v4 != nil && errors.Is(err6, syscall.EAFNOSUPPORT):
-		return v4, nil, nil
-	case v4 != nil:
-		_ = v4.Close()
-	}
-	return nil, nil, err6
+	return m.shell.ListenAll(port)
 }
 
 // Port is the public port.
