@@ -58,7 +58,6 @@ type Bind struct {
 	server  atomic.Pointer[mux.Server] // nil until there is a private key
 	queue   atomic.Pointer[queue]      // nil while closed
 
-	copies    copies
 	plainMu   sync.RWMutex // guards plainEps; a leaf
 	plainEps  map[wgbond.Remote]*Endpoint
 	allowedMu sync.RWMutex
@@ -131,7 +130,7 @@ type sink struct {
 func (k *sink) Deliver(pkts [][]byte) { k.b.push(k.ep, pkts) }
 
 func (b *Bind) push(ep *Endpoint, pkts [][]byte) {
-	pkts = b.copies.filter(b.shell, pkts)
+	pkts = b.shell.DropCopies(pkts)
 	if q := b.queue.Load(); q != nil {
 		q.push(ep, pkts)
 		return

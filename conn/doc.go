@@ -32,7 +32,7 @@
 //	Session.mu         the engine; held for a batch, never over I/O
 //	leaseKeeper.mu     a leaf: what a relay has granted
 //	Server.mu          a leaf: who has which address and index
-//	queue.mu, copies.mu, plainMu, allowedMu, configuredMu   leaves
+//	queue.mu, mux's copies.mu, plainMu, allowedMu, configuredMu   leaves
 //
 // Send and ReceiveFunc take Session.mu and queue.mu only; which session a
 // datagram belongs to they find by atomic loads.

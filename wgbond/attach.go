@@ -30,7 +30,6 @@ func (s *Session) AddPath(now time.Duration, cfg PathConfig) (schedulers.PathID,
 		}
 		l = s.newLink(schedulers.PathID(id), cfg)
 		l.attachAt = now
-		s.sendEarly(l)
 		if s.transport == nil || s.dial.lost {
 			s.redial() // the new path may be the one that works
 		}

@@ -24,6 +24,7 @@ func (s *Session) Receive(now time.Duration, id schedulers.PathID, pkt []byte) {
 		s.receiveData(l, pkt)
 	case wire.WGHandshake:
 		s.heard(l)
+		s.greeting.end()
 		s.deliverExtra = append(s.deliverExtra, pkt)
 	case wire.SessionControl:
 		s.receiveControl(l, l.remote, pkt)

@@ -26,7 +26,7 @@ func (s *Session) accept(pkt []byte) {
 	}
 	switch wire.Kind(pkt) {
 	case wire.WGHandshake:
-		s.sendEverywhere(pkt)
+		s.sendHandshake(pkt)
 	case wire.WGData:
 		s.lastSend = s.now
 		s.sized(len(pkt))
@@ -37,39 +37,6 @@ func (s *Session) accept(pkt []byte) {
 		s.enqueue(pkt)
 	default:
 		s.counts.drop(dropNotWireGuard)
-	}
-}
-
-// sendEverywhere sends a handshake message by every path: WireGuard repeats
-// one only after five seconds, so one lost costs more than all copies. For the
-// same reason a client without a path yet, whose sockets are still being
-// opened, keeps the message for those that come.
-func (s *Session) sendEverywhere(pkt []byte) {
-	sent := false
-	for _, l := range s.links {
-		if l != nil && (s.cfg.Role == Client || l.attached) {
-			s.pushControl(l, append(s.cfg.Pool.Get()[:0], pkt...))
-			sent = true
-		}
-	}
-	switch {
-	case sent:
-		s.early = s.early[:0]
-	case s.cfg.Role == Client:
-		s.early, s.earlyAt = append(s.early[:0], pkt...), s.now
-	default:
-		s.counts.drop(dropNoPath)
-	}
-}
-
-// earlyFor is how long a handshake message waits for paths: then WireGuard
-// has made another.
-const earlyFor = 5 * time.Second
-
-// sendEarly sends by a new path the handshake message that found none.
-func (s *Session) sendEarly(l *link) {
-	if len(s.early) > 0 && s.now-s.earlyAt < earlyFor {
-		s.pushControl(l, append(s.cfg.Pool.Get()[:0], s.early...))
 	}
 }
 

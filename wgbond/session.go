@@ -118,8 +118,8 @@ type Session struct {
 
 	helpAt time.Duration // when idle paths may help next
 
-	early   []byte // a handshake message that found no path; see sendEverywhere
-	earlyAt time.Duration
+	greeting greeting
+
 	// retired paths are gone but for what a writer still holds of them.
 	retired [schedulers.MaxPaths]*link
 
@@ -249,6 +249,7 @@ func (s *Session) advance() {
 	s.due = Never
 	s.dialStep()
 	s.askPlain()
+	s.greet()
 	if s.holding > 0 {
 		s.release()
 	}
@@ -274,7 +275,7 @@ func (s *Session) advance() {
 // Next is when Advance must be called, or Never. It may change with every
 // other call.
 func (s *Session) Next() time.Duration {
-	next := min(s.feedbackDue(), s.noticesAt, s.dialDue(), s.plain.askAt(), s.order.Next())
+	next := min(s.feedbackDue(), s.noticesAt, s.dialDue(), s.plain.askAt(), s.greetAt(), s.order.Next())
 	if s.holding > 0 {
 		next = min(next, s.heldDue())
 	}

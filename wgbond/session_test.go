@@ -53,35 +53,6 @@ func TestBondComesUp(t *testing.T) {
 	within(t, "seconds until bonded", (w.now - time.Second).Seconds(), 0, 0.25)
 }
 
-// TestHandshakeBeforePaths: WireGuard's first message is there before any path
-// is; it leaves by each that comes, unless it has grown old.
-func TestHandshakeBeforePaths(t *testing.T) {
-	for _, c := range []struct {
-		wait time.Duration
-		want int
-	}{{0, 2}, {earlyFor - ms, 2}, {earlyFor, 0}} {
-		w := newWorld(t, 1)
-		initiation := make([]byte, 148)
-		initiation[0] = wire.TypeWGInitiation
-		w.client.Send(w.now, [][]byte{initiation})
-		got := 0
-		for i := range 2 {
-			id, err := w.client.AddPath(w.now+c.wait, PathConfig{Name: fmt.Sprint(i)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, pkt := range w.client.Transmit(w.now+c.wait, id, make([][]byte, 0, 16)) {
-				if bytes.Equal(pkt, initiation) {
-					got++
-				}
-			}
-		}
-		if got != c.want {
-			t.Errorf("paths after %v: sent %d times, want %d", c.wait, got, c.want)
-		}
-	}
-}
-
 // TestSum: a stream of more than both paths can carry gets what both can.
 func TestSum(t *testing.T) {
 	for _, tc := range []struct {

@@ -57,6 +57,7 @@ type Shell struct {
 	listen ListenFunc
 	start  time.Time
 	mark   atomic.Uint32
+	copies copies
 }
 
 // NewShell makes a Shell that opens its sockets with listen. Nil for listen is

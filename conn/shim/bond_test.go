@@ -289,6 +289,43 @@ func TestGarbageStaysOut(t *testing.T) {
 	})
 }
 
+// TestHandshakeCopies: before there is a bond, copies of a handshake message
+// come as if from several plain clients; WireGuard gets the first.
+func TestHandshakeCopies(t *testing.T) {
+	upstream, err := udp.Listen(udp.Config{Local: local(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upstream.Close()
+	m, err := shim.New(shim.Config{Listen: local(0), Upstream: upstream.LocalAddr(), Private: wgtest.Key(t), Scheduler: newEven})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	initiation, data := make([]byte, 148), make([]byte, 32)
+	initiation[0], data[0] = wire.TypeWGInitiation, wire.TypeWGData
+	for _, pkts := range [][][]byte{{initiation}, {initiation, initiation}, {initiation, data}} {
+		path, err := udp.Listen(udp.Config{Local: local(0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer path.Close()
+		if _, err := path.WriteBatch(pkts, local(m.Port()), netip.Addr{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range [][]byte{initiation, data} {
+		ms := []udp.Message{{Buf: make([]byte, 2048)}}
+		if _, err := upstream.ReadBatch(ms); err != nil {
+			t.Fatal(err)
+		}
+		if got := ms[0].Buf; len(got) != len(want) {
+			t.Errorf("%d bytes reached WireGuard, want the %d of the message's first copy and the data after it", len(got), len(want))
+		}
+	}
+	wgtest.Eventually(t, "the other copies are counted", func() bool { return m.Status().Drops["handshake-copy"] == 3 })
+}
+
 // TestWrongKeys: a client with another key is not served by the shim, and one
 // whom the WireGuard behind it does not know gets nothing at all.
 func TestWrongKeys(t *testing.T) {

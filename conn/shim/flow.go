@@ -157,6 +157,9 @@ func (m *Shim) plain(from wgbond.Remote, pkts [][]byte) {
 		m.shell.Pool.PutAll(pkts)
 		return
 	}
+	if pkts = m.shell.DropCopies(pkts); len(pkts) == 0 {
+		return
+	}
 	f := m.flows.get(from.Peer)
 	if f == nil {
 		if f = m.openFlow(from, pkts[0]); f == nil {

@@ -69,7 +69,11 @@ type Shim struct {
 // client is a bonded client's way to WireGuard; it is its session's Sink.
 type client struct{ up *upstream }
 
-func (c *client) Deliver(pkts [][]byte) { c.up.deliver(pkts) }
+func (c *client) Deliver(pkts [][]byte) {
+	if pkts = c.up.m.shell.DropCopies(pkts); len(pkts) > 0 {
+		c.up.deliver(pkts)
+	}
+}
 
 // New opens the public sockets and serves.
 func New(cfg Config) (*Shim, error) {
