@@ -8,6 +8,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/wg-bond/wg-bond/schedulers/builtin"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 // TestNewcomer follows PLUGINS.md, word for word, in a fresh directory outside
@@ -63,6 +66,34 @@ func TestPython(t *testing.T) {
 		}
 	}
 	try(t, filepath.Join(dir, "nearest.py"))
+}
+
+// TestParametersDocumented: docs/wg-bond.md has every parameter of the built-in
+// schedulers.
+func TestParametersDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/wg-bond.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range builtin.All {
+		row := regexp.MustCompile("(?m)^\\| `" + s.Name + "` \\| .*$").Find(text)
+		if row == nil {
+			t.Errorf("no row for %s", s.Name)
+			continue
+		}
+		// A scheduler tells its parameters when asked for one that it lacks.
+		p := parameters.New(map[string]any{"?": true})
+		s.Configure(p)
+		known, some := strings.CutPrefix(p.Problems()[0].Want, "one of ")
+		if !some && !strings.Contains(string(row), "none") {
+			t.Errorf("%s takes no parameters, but its row is %s", s.Name, row)
+		}
+		for _, key := range strings.Split(known, ", ") {
+			if some && !strings.Contains(string(row), "`"+key+"`") {
+				t.Errorf("%s is said to have no %s: %s", s.Name, key, row)
+			}
+		}
+	}
 }
 
 // outside makes a directory where an unprivileged user may run programs.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -55,13 +56,11 @@ func (c *schedulerTestCommand) Run() error {
 		c.Against = builtin.Names()
 	}
 	for _, name := range c.Against {
-		if _, err := builtin.New(name); err != nil {
+		maker, err := builtin.Configured(name, nil)
+		if err != nil {
 			return err
 		}
-		subjects = append(subjects, trial.Subject{Name: name, New: func() schedulers.Scheduler {
-			s, _ := builtin.New(name) // was found above
-			return s
-		}})
+		subjects = append(subjects, trial.Subject{Name: name, New: maker})
 	}
 	fmt.Println()
 	return trial.Table(os.Stdout, scenarios, subjects, trial.Run(scenarios, subjects))
@@ -69,19 +68,17 @@ func (c *schedulerTestCommand) Run() error {
 
 // subject is who is on trial.
 func (c *schedulerTestCommand) subject() (trial.Subject, func(), error) {
-	if s, err := builtin.New(c.Plugin); err == nil && s != nil {
-		return trial.Subject{Name: c.Plugin, New: func() schedulers.Scheduler {
-			s, _ := builtin.New(c.Plugin) // was found just now
-			return s
-		}}, func() {}, nil
+	parameters := map[string]any{}
+	if err := toml.Unmarshal([]byte(strings.Join(c.Set, "\n")), &parameters); err != nil {
+		return trial.Subject{}, nil, fmt.Errorf("--set: %w; want KEY=VALUE as in a TOML file, texts in quotes", err)
+	}
+	if slices.Contains(builtin.Names(), c.Plugin) {
+		maker, err := builtin.Configured(c.Plugin, parameters)
+		return trial.Subject{Name: c.Plugin, New: maker}, func() {}, err
 	}
 	path, err := filepath.Abs(c.Plugin)
 	if err != nil {
 		return trial.Subject{}, nil, err
-	}
-	parameters := map[string]any{}
-	if err := toml.Unmarshal([]byte(strings.Join(c.Set, "\n")), &parameters); err != nil {
-		return trial.Subject{}, nil, fmt.Errorf("--set: %w; want KEY=VALUE as in a TOML file, texts in quotes", err)
 	}
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	p, err := host.Launch(context.Background(), host.Config{

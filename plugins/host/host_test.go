@@ -22,6 +22,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/builtin"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 // built has the program testdata/misbehaving; names are links to it.
@@ -322,7 +323,7 @@ func TestRefused(t *testing.T) {
 		cfg := config(t, "good")
 		cfg.Parameters = map[string]any{"margin": int64(11), "margn": 1.5, "paths": map[string]any{"wwan0": "much"}}
 		_, err := Launch(context.Background(), cfg)
-		var e *ParameterError
+		var e *parameters.Error
 		if !errors.As(err, &e) || len(e.Problems) != 3 || strings.Join(e.Problems[2].Key, ".") != "paths.wwan0" {
 			t.Errorf("error %v", err)
 		}

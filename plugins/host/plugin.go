@@ -57,7 +57,7 @@ type Plugin struct {
 
 // Launch starts a plugin, and keeps it running until Close. The error is for
 // the user: why the program was refused, or could not be started, or does not
-// take its parameters (*ParameterError).
+// take its parameters (*parameters.Error).
 func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 	cfg = cfg.withDefaults()
 	proc, err := start(ctx, &cfg)

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/wg-bond/wg-bond/plugins/schedpb"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 // maxMessage bounds a message from the plugin, bytes; a plan has less than 4000.
@@ -24,33 +25,6 @@ const maxMessage = 64 << 10
 
 // About is what a plugin says of itself.
 type About struct{ Name, Does, Version string }
-
-// Problem is one of the user's mistakes that the plugin has found.
-type Problem struct {
-	Key         []string // from the outside in; empty: the table as a whole
-	Found, Want string
-}
-
-// ParameterError is why a plugin does not take its parameters.
-type ParameterError struct {
-	Name     string
-	Problems []Problem
-}
-
-func (e *ParameterError) Error() string {
-	var b strings.Builder
-	for i, p := range e.Problems {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		fmt.Fprintf(&b, "[plugin.%s]: ", e.Name)
-		if len(p.Key) > 0 {
-			fmt.Fprintf(&b, "%s: ", strings.Join(p.Key, "."))
-		}
-		fmt.Fprintf(&b, "found %s; want %s", p.Found, p.Want)
-	}
-	return b.String()
-}
 
 // process is one run of a plugin.
 type process struct {
@@ -77,7 +51,7 @@ func start(ctx context.Context, cfg *Config) (*process, error) {
 	if err := Verify(path, cfg.SHA256); err != nil {
 		return nil, err
 	}
-	parameters, err := toStruct(cfg.Parameters)
+	table, err := toStruct(cfg.Parameters)
 	if err != nil {
 		return nil, fmt.Errorf("[plugin.%s]: %w", cfg.Name, err)
 	}
@@ -103,7 +77,7 @@ func start(ctx context.Context, cfg *Config) (*process, error) {
 			return r, nil
 		},
 	})
-	if err := p.shake(ctx, cfg, path, parameters); err != nil {
+	if err := p.shake(ctx, cfg, path, table); err != nil {
 		p.kill()
 		return nil, err
 	}
@@ -112,7 +86,7 @@ func start(ctx context.Context, cfg *Config) (*process, error) {
 }
 
 // shake does all that comes between the start and the first plan.
-func (p *process) shake(ctx context.Context, cfg *Config, path string, parameters *structpb.Struct) error {
+func (p *process) shake(ctx context.Context, cfg *Config, path string, table *structpb.Struct) error {
 	if _, err := p.client.Start(); err != nil {
 		return p.explain(path, cfg.Limits.Start, err)
 	}
@@ -127,7 +101,7 @@ func (p *process) shake(ctx context.Context, cfg *Config, path string, parameter
 	p.rpc = raw.(schedpb.SchedulerClient)
 	ctx, cancel := context.WithTimeout(ctx, cfg.Limits.Start)
 	defer cancel()
-	answer, err := p.rpc.Configure(ctx, &schedpb.ConfigureRequest{Parameters: parameters})
+	answer, err := p.rpc.Configure(ctx, &schedpb.ConfigureRequest{Parameters: table})
 	if err != nil {
 		return fmt.Errorf("%s did not take its parameters: %s%s", path, rpcError(err), p.said())
 	}
@@ -135,9 +109,9 @@ func (p *process) shake(ctx context.Context, cfg *Config, path string, parameter
 	if len(answer.GetProblems()) == 0 {
 		return nil
 	}
-	e := &ParameterError{Name: cfg.Name}
+	e := &parameters.Error{Name: cfg.Name}
 	for _, m := range answer.GetProblems()[:min(len(answer.GetProblems()), 20)] {
-		problem := Problem{Found: clip(m.GetFound()), Want: clip(m.GetWant())}
+		problem := parameters.Problem{Found: clip(m.GetFound()), Want: clip(m.GetWant())}
 		for _, k := range m.GetKey()[:min(len(m.GetKey()), 8)] {
 			problem.Key = append(problem.Key, clip(k))
 		}

@@ -27,7 +27,12 @@ import (
 
 	"github.com/wg-bond/wg-bond/plugins/schedpb"
 	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
+
+// Parameters is the user's table [plugin.NAME]; what is wrong in it, and every
+// key that New did not ask for, is shown to the user with the file and line.
+type Parameters = parameters.Table
 
 // Plugin is a scheduler as a program.
 type Plugin struct {
@@ -77,9 +82,13 @@ func (s *service) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientCo
 
 // Configure checks the user's parameters.
 func (s *service) Configure(_ context.Context, r *schedpb.ConfigureRequest) (*schedpb.ConfigureResponse, error) {
-	p := newParameters(r.GetParameters().AsMap())
+	p := parameters.New(r.GetParameters().AsMap())
 	s.make = s.plugin.New(p)
-	return &schedpb.ConfigureResponse{Name: s.plugin.Name, Does: s.plugin.Does, Version: s.plugin.Version, Problems: p.all()}, nil
+	answer := &schedpb.ConfigureResponse{Name: s.plugin.Name, Does: s.plugin.Does, Version: s.plugin.Version}
+	for _, wrong := range p.Problems() {
+		answer.Problems = append(answer.Problems, &schedpb.Problem{Key: wrong.Key, Found: wrong.Found, Want: wrong.Want})
+	}
+	return answer, nil
 }
 
 // Plan serves one session.

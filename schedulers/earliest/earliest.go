@@ -29,7 +29,15 @@
 // five seconds. What is in flight on a path that stalls holds up the order of
 // all that follows.
 //
-// The constants are from simulation: with 20 Mbit/s, RTT 30 ms, and 5 Mbit/s,
+// The side file's table [plugin.earliest] may set, each a duration in quotes
+// from 0 to 10 s:
+//
+//	margin   = "10 ms"    # of the cap: less costs rate, more costs delay
+//	tolerate = "15 ms"    # a path this much farther than the nearest is always used,
+//	farthest = "200 ms"   # one farther than this never, and between them
+//	gain     = "400 ms"   # what the delay of a path is worth that would double the rate
+//
+// These constants are from simulation: with 20 Mbit/s, RTT 30 ms, and 5 Mbit/s,
 // 120 ms, the bond has .93 of what the slower path could add; 2 Mbit/s, 300 ms
 // beside 50 Mbit/s, 20 ms is left out. The idea is that of earliest-delivery
 // schedulers such as OTIAS (Yang and others, 2014), STTF and QAware (Shreedhar
@@ -47,19 +55,16 @@ import (
 
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/internal/lay"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 // All in nanoseconds.
 const (
 	ms        = 1e6
-	margin    = 10. * ms  // above the slowest base: 2 ms cost a fifth of the gain, 20 ms add delay
-	alone     = 2 * ms    // the margin of a path that nothing is to be in step with
-	tolerate  = 15 * ms   // a path this much farther is always used
-	farthest  = 200 * ms  // a path this much farther is never used
+	alone     = 2. * ms   // the margin of a path that nothing is to be in step with
 	usualRisk = 300 * ms  // that much later than the fastest path, any path may be
 	memory    = 5000 * ms // time constant of forgetting a stall
 	worstMost = 5000 * ms // of a stall that is remembered
-	gain      = 400 * ms  // delay that a path is worth which would double the rate
 )
 
 // smallSlack is how much more backlog, bytes, a path may have for small
@@ -67,10 +72,17 @@ const (
 const smallSlack = 16 << 10
 
 // New makes the scheduler.
-func New() schedulers.Scheduler { return &scheduler{} }
+func New() schedulers.Scheduler { return &scheduler{worth: lay.Usual} }
+
+// Configure reads the user's parameters and returns what makes the scheduler.
+func Configure(t *parameters.Table) func() schedulers.Scheduler {
+	worth := lay.ReadWorth(t)
+	return func() schedulers.Scheduler { return &scheduler{worth: worth} }
+}
 
 // scheduler remembers how late each path was of late.
 type scheduler struct {
+	worth lay.Worth
 	worst [schedulers.MaxPaths]float64 // delay above the least, nanoseconds; fades
 	now   time.Duration                // of the latest snapshot
 }
@@ -104,7 +116,7 @@ func (m *scheduler) dependable(cs []candidate) []candidate {
 	}
 	return slices.DeleteFunc(cs, func(c candidate) bool {
 		risk := m.worst[c.ID] - m.worst[best.ID] - usualRisk
-		return c.ID != best.ID && c.Known && risk > gain*c.Speed/best.Speed
+		return c.ID != best.ID && c.Known && risk > m.worth.Gain*c.Speed/best.Speed
 	})
 }
 
@@ -123,7 +135,7 @@ func (m *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 		return
 	}
 	m.remember(s)
-	cs = worthwhile(m.dependable(cs))
+	cs = worthwhile(&m.worth, m.dependable(cs))
 
 	last := cs[0].base
 	for _, c := range cs {
@@ -131,9 +143,9 @@ func (m *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 			last = max(last, c.base)
 		}
 	}
-	margin := margin
+	margin := m.worth.Margin
 	if len(cs) == 1 {
-		margin = alone
+		margin = min(margin, alone)
 	}
 	for _, c := range cs {
 		cap := c.Cap(last + margin - c.base)
@@ -156,7 +168,7 @@ func base(q *lay.Path, feedback float64) float64 {
 
 // worthwhile returns the candidates to use, the nearest first: there is at
 // least one.
-func worthwhile(cs []candidate) []candidate {
+func worthwhile(w *lay.Worth, cs []candidate) []candidate {
 	slices.SortStableFunc(cs, func(a, b candidate) int {
 		switch {
 		case a.base < b.base:
@@ -171,7 +183,7 @@ func worthwhile(cs []candidate) []candidate {
 	for _, c := range cs[1:] {
 		extra := c.base - cs[0].base
 		// What a path is worth whose rate is unknown, only packets tell.
-		if extra <= farthest && (!c.Known || extra <= max(tolerate, gain*c.Speed/rate)) {
+		if w.Of(extra, c.Speed, rate) || !c.Known && extra <= w.Farthest {
 			use = append(use, c)
 			if c.Known {
 				rate += c.Speed

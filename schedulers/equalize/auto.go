@@ -7,6 +7,7 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/earliest"
 	"github.com/wg-bond/wg-bond/schedulers/internal/lay"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 const (
@@ -30,8 +31,8 @@ const (
 	// After settle, the bond must carry pays times what it carried before.
 	settle = 8 * time.Second
 	pays   = 1.05
-	// waitFirst is how long not to try again if it does not; it doubles up to
-	// waitMost. waitShort is for flows that ended or changed meanwhile.
+	// waitFirst is how long not to try again if it does not, unless the user
+	// says otherwise; it doubles up to waitMost. waitShort is for flows that ended or changed meanwhile.
 	waitFirst = time.Minute
 	waitMost  = 15 * time.Minute
 	waitShort = 5 * time.Second
@@ -47,7 +48,15 @@ const (
 //	   ▲                                │                                      │
 //	   └── carries much less than before┘          does not pay, or is not needed
 //	   └───────────────────────────────────────────────────────────────────────┘
-func NewAuto() schedulers.Scheduler { return &auto{near: earliest.New(), wait: waitFirst} }
+func NewAuto() schedulers.Scheduler { return ConfigureAuto(parameters.New(nil))() }
+
+// ConfigureAuto reads the user's parameters and returns what makes the
+// scheduler.
+func ConfigureAuto(t *parameters.Table) func() schedulers.Scheduler {
+	near, worth := earliest.Configure(t), lay.ReadWorth(t)
+	wait := t.Duration("wait", waitFirst, time.Second, time.Hour)
+	return func() schedulers.Scheduler { return &auto{worth: worth, near: near(), first: wait, wait: wait} }
+}
 
 type autoState uint8
 
@@ -59,6 +68,7 @@ const (
 
 type auto struct {
 	direction
+	worth  lay.Worth
 	near   schedulers.Scheduler
 	meter  meter
 	state  autoState
@@ -66,6 +76,7 @@ type auto struct {
 	before float64       // what the bond carried, bytes per second
 	judged bool
 	rest   time.Duration // no attempt before
+	first  time.Duration // of the waits
 	wait   time.Duration
 	last   time.Duration // of the snapshots
 }
@@ -91,7 +102,7 @@ func (a *auto) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 			hold(p, &paths[i], min(longest-paths[i].Delay, a.stretched(s, paths)))
 		}
 	case equal:
-		plan(s, p)
+		plan(&a.worth, s, p)
 	}
 }
 
@@ -109,7 +120,7 @@ func (a *auto) alike(s *schedulers.Snapshot) (paths []lay.Path, longest float64)
 	if paths = lay.Begin(s, &scratch); len(paths) == 0 {
 		return nil, 0
 	}
-	paths, _ = sort(paths)
+	paths, _ = sort(&a.worth, paths)
 	for i := range paths {
 		longest = max(longest, paths[i].Delay)
 	}
@@ -153,11 +164,11 @@ func (a *auto) step(s *schedulers.Snapshot) {
 			a.judged = true
 			if total < a.before*pays {
 				a.rest = s.Now + a.wait
-				a.wait = min(2*a.wait, waitMost)
+				a.wait = min(2*a.wait, max(waitMost, a.first))
 				a.enter(s.Now, nearest)
 				return
 			}
-			a.wait = waitFirst
+			a.wait = a.first
 		case total < a.nearerRates(paths)*full:
 			a.rest = s.Now + waitShort
 			a.enter(s.Now, nearest)

@@ -13,6 +13,11 @@
 // and each packet goes where the least waits, which shares them by the rates.
 // A path is in use if it is worth its delay, by the rule of package earliest.
 //
+// The side file's tables [plugin.equalize] and [plugin.auto] may set margin,
+// tolerate, farthest and gain, as earliest's, and the latter also
+//
+//	wait = "1m"   # how long auto rests first after it did not pay, 1 s to 1 h
+//
 // It costs that delay: every round trip is that of the slowest path in use, for
 // whatever else goes through the tunnel that way, too. The way that carries but
 // acknowledgements is not delayed. Short transfers pay: 3 MB over new
@@ -64,16 +69,10 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/earliest"
 	"github.com/wg-bond/wg-bond/schedulers/internal/lay"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
-// All in nanoseconds; the first four as in package earliest.
-const (
-	ms       = 1e6
-	margin   = 10 * ms
-	tolerate = 15 * ms
-	farthest = 200 * ms
-	gain     = 400 * ms
-)
+const ms = 1e6 // nanoseconds
 
 const (
 	// fullSize is a payload, bytes, that only bulk traffic's data has:
@@ -86,10 +85,17 @@ const (
 
 // New makes the scheduler. It remembers whether this direction carries a
 // transfer's acknowledgements.
-func New() schedulers.Scheduler { return &scheduler{earliest: earliest.New()} }
+func New() schedulers.Scheduler { return Configure(parameters.New(nil))() }
+
+// Configure reads the user's parameters and returns what makes the scheduler.
+func Configure(t *parameters.Table) func() schedulers.Scheduler {
+	inner, worth := earliest.Configure(t), lay.ReadWorth(t)
+	return func() schedulers.Scheduler { return &scheduler{worth: worth, earliest: inner()} }
+}
 
 type scheduler struct {
 	direction
+	worth    lay.Worth
 	earliest schedulers.Scheduler
 }
 
@@ -98,15 +104,15 @@ func (e *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 		e.earliest.Plan(s, p)
 		return
 	}
-	plan(s, p)
+	plan(&e.worth, s, p)
 }
 
-func plan(s *schedulers.Snapshot, p *schedulers.Plan) {
+func plan(w *lay.Worth, s *schedulers.Snapshot, p *schedulers.Plan) {
 	paths := lay.Begin(s, p)
 	if len(paths) == 0 {
 		return
 	}
-	alike, aside := sort(paths)
+	alike, aside := sort(w, paths)
 	longest, last := 0.0, 0.0
 	for i := range alike {
 		longest = max(longest, alike[i].Delay)
@@ -119,12 +125,12 @@ func plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 	}
 	for i := range alike {
 		q := &alike[i]
-		use(q, queue(q), last+margin-queue(q))
+		use(q, queue(q), last+w.Margin-queue(q))
 		hold(p, q, longest-q.Delay)
 	}
 	for i := range aside {
 		q := &aside[i]
-		use(q, max(q.Delay-longest, 0), margin)
+		use(q, max(q.Delay-longest, 0), w.Margin)
 	}
 }
 
@@ -168,15 +174,15 @@ func queue(q *lay.Path) float64 {
 // have too: there is at least one. The rule is earliest's, by the delays of the
 // empty paths. Of a path that seems not to be, but whose rate is unknown, only
 // packets tell: such paths are for what finds the others full.
-func sort(paths []lay.Path) (alike, aside []lay.Path) {
+func sort(w *lay.Worth, paths []lay.Path) (alike, aside []lay.Path) {
 	slices.SortStableFunc(paths, func(a, b lay.Path) int { return cmp.Compare(a.Delay, b.Delay) })
 	rate := 0.0
 	for _, q := range paths {
 		switch extra := q.Delay - paths[0].Delay; {
-		case rate == 0 || extra <= farthest && extra <= max(tolerate, gain*q.Speed/rate):
+		case rate == 0 || w.Of(extra, q.Speed, rate):
 			alike = append(alike, q)
 			rate += q.Speed
-		case extra <= farthest && !q.Known:
+		case extra <= w.Farthest && !q.Known:
 			aside = append(aside, q)
 		}
 	}

@@ -11,8 +11,10 @@ package roundrobin
 
 import (
 	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 	"github.com/wg-bond/wg-bond/schedulers/weighted"
 )
 
-// New makes the scheduler. It keeps no state.
-func New() schedulers.Scheduler { return weighted.Equal() }
+// Configure returns what makes the scheduler, which keeps no state and takes no
+// parameters.
+func Configure(*parameters.Table) func() schedulers.Scheduler { return weighted.Equal }

@@ -7,6 +7,9 @@
 // full, and nothing regards delay. A path whose window is full is passed over,
 // so the shares are exact only while no path is saturated.
 //
+// The weights are those of the side file's [[path]] tables; it takes no other
+// parameters.
+//
 // Source: weighted round robin by bytes, as in deficit round robin (Shreedhar
 // and Varghese, SIGCOMM 1995), here as accounts that are kept level.
 package weighted
@@ -14,14 +17,17 @@ package weighted
 import (
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/internal/lay"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 // smallest is the smallest share beside the largest: 1 to 1000.
 const smallest = 1e-3
 
-// New makes the scheduler. It keeps no state.
-func New() schedulers.Scheduler {
-	return scheduler{func(p *schedulers.Path) float64 { return p.Weight }}
+// Configure returns what makes the scheduler, which keeps no state.
+func Configure(*parameters.Table) func() schedulers.Scheduler {
+	return func() schedulers.Scheduler {
+		return scheduler{func(p *schedulers.Path) float64 { return p.Weight }}
+	}
 }
 
 // Equal makes one that gives every path the same weight.

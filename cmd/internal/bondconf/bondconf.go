@@ -16,7 +16,7 @@
 //	[serve]                           # server side only
 //	listen = ":51820"                 # public
 //	upstream = "127.0.0.1:51821"      # the stock WireGuard; unless set, 127.0.0.1 and NAME.conf's ListenPort
-//	[plugin.NAME]                     # handed to the plugin as it stands
+//	[plugin.NAME]                     # parameters of a scheduler, built in or not; see package decide
 //
 // With no side file, or none of its [[path]], every interface with a default
 // route is a path.
@@ -55,6 +55,18 @@ type Config struct {
 	Plugins map[string]map[string]any
 
 	doc *conftoml.Document // nil: there is no file
+}
+
+// Names lists the schedulers that the file may name: the program's, then those
+// that only have a table.
+func (c *Config) Names(builtin []string) []string {
+	names := slices.Clone(builtin)
+	for _, name := range sortedKeys(c.Plugins) {
+		if !slices.Contains(builtin, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Line is the line of the file, from 1, where the value at path stands, as
@@ -186,7 +198,7 @@ func (p *parser) file(builtin []string) {
 
 func (p *parser) scheduler(value any, builtin []string) {
 	line := p.doc.Line("scheduler")
-	names := slices.Concat(builtin, sortedKeys(p.cfg.Plugins))
+	names := p.cfg.Names(builtin)
 	name, ok := value.(string)
 	switch {
 	case !ok:

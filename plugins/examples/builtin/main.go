@@ -7,25 +7,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/wg-bond/wg-bond/plugins/sdk"
-	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/builtin"
 )
 
 func main() {
 	name := filepath.Base(os.Args[0])
-	if _, err := builtin.New(name); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	i := slices.Index(builtin.Names(), name)
+	if i < 0 {
+		fmt.Fprintf(os.Stderr, "this program is called %q; want one of %q: link to it\n", name, builtin.Names())
 		os.Exit(1)
 	}
-	sdk.Serve(sdk.Plugin{
-		Name: name, Does: "what the built-in of that name does",
-		New: func(*sdk.Parameters) func() schedulers.Scheduler {
-			return func() schedulers.Scheduler {
-				s, _ := builtin.New(name) // was found above
-				return s
-			}
-		},
-	})
+	sdk.Serve(sdk.Plugin{Name: name, Does: builtin.All[i].Does, New: builtin.All[i].Configure})
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/wg-bond/wg-bond/plugins/host"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/builtin"
+	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
 // Names lists what a side file may name without a table for it: the built-ins
@@ -44,8 +45,9 @@ type Decider struct {
 
 // wish is what a side file says of a scheduler.
 type wish struct {
-	name  string
-	table map[string]any
+	name     string
+	table    map[string]any // of name
+	fallback map[string]any // of the default
 }
 
 // Start begins with what the side file of the WireGuard configuration at conf
@@ -66,7 +68,7 @@ func wished(bond *bondconf.Config) wish {
 	if name == "" {
 		name = builtin.Default
 	}
-	return wish{name, bond.Plugins[name]}
+	return wish{name, bond.Plugins[name], bond.Plugins[builtin.Default]}
 }
 
 // NewScheduler makes the scheduler of one session.
@@ -153,30 +155,20 @@ var own = []string{"path", "sha256", "user", "network"}
 
 // option finds the scheduler of that name.
 func (d *Decider) option(ctx context.Context, bond *bondconf.Config, name string) (*choice.Option, error) {
+	errs := mistakes{conferr.List{File: bondconf.PathFor(d.conf)}, bond}
+	builtins := errs.builtins()
+	if err := errs.Err(); err != nil {
+		return nil, err
+	}
+	if maker, ok := builtins[name]; ok {
+		return &choice.Option{Name: name, New: maker}, nil
+	}
 	table, configured := bond.Plugins[name]
-	errs := conferr.List{File: bondconf.PathFor(d.conf)}
-	at := func(key ...any) int {
-		if n := bond.Line(append([]any{"plugin", name}, key...)...); n > 0 {
-			return n
-		}
-		return bond.Line("plugin", name)
-	}
-	if i := slices.IndexFunc(builtin.All, func(s builtin.Scheduler) bool { return s.Name == name }); i >= 0 {
-		for _, key := range slices.Sorted(maps.Keys(table)) {
-			want := fmt.Sprintf("nothing: %s is built in and takes no parameters", name)
-			if slices.Contains(own, key) {
-				want = fmt.Sprintf("another name for the plugin: %s is built in", name)
-			}
-			errs.Add(at(key), "[plugin."+name+"]", "the key "+conferr.Quote(key), want)
-		}
-		return &choice.Option{Name: name, New: builtin.All[i].New}, errs.Err()
-	}
 	if _, installed := host.Installed(host.Dirs)[name]; !configured && !installed {
-		names := slices.Concat(Names(), slices.Sorted(maps.Keys(bond.Plugins)))
 		return nil, fmt.Errorf("found no scheduler %q; want %s; a program of that name in %s would be one, or a table [plugin.%s] with its path in %s",
-			name, conferr.OneOf(name, names), strings.Join(host.Dirs, " or "), name, errs.File)
+			name, conferr.OneOf(name, bond.Names(Names())), strings.Join(host.Dirs, " or "), name, errs.File)
 	}
-	cfg := host.Config{Name: name, Log: d.log, Parameters: map[string]any{}}
+	cfg := host.Config{Name: name, Log: d.log, Fallback: builtins[builtin.Default], Parameters: map[string]any{}}
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		value := table[key]
 		var into *string
@@ -190,7 +182,7 @@ func (d *Decider) option(ctx context.Context, bond *bondconf.Config, name string
 		case "network":
 			var ok bool
 			if cfg.Network, ok = value.(bool); !ok {
-				errs.Add(at(key), "[plugin."+name+"] "+key, conftoml.Describe(value), "true or false, without quotes")
+				errs.at(name, []string{key}, conftoml.Describe(value), "true or false, without quotes")
 			}
 			continue
 		default:
@@ -199,33 +191,73 @@ func (d *Decider) option(ctx context.Context, bond *bondconf.Config, name string
 		}
 		var ok bool
 		if *into, ok = value.(string); !ok || *into == "" {
-			errs.Add(at(key), "[plugin."+name+"] "+key, conftoml.Describe(value), "a text in quotes")
+			errs.at(name, []string{key}, conftoml.Describe(value), "a text in quotes")
 		}
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	p, err := host.Launch(ctx, cfg)
-	var wrong *host.ParameterError
-	if errors.As(err, &wrong) {
-		for _, problem := range wrong.Problems {
-			key := make([]any, len(problem.Key))
-			for i, k := range problem.Key {
-				key[i] = k
-			}
-			where := "[plugin." + name + "]"
-			if len(key) > 0 {
-				where += " " + strings.Join(problem.Key, ".")
-			}
-			errs.Add(at(key...), where, problem.Found, problem.Want)
-		}
+	if errs.parameters(err) {
 		return nil, errs.Err()
 	}
 	if err != nil {
 		if configured {
-			return nil, fmt.Errorf("%s:%d: [plugin.%s]: %w", errs.File, at(), name, err)
+			return nil, fmt.Errorf("%s:%d: [plugin.%s]: %w", errs.File, bond.Line("plugin", name), name, err)
 		}
 		return nil, err
 	}
 	return choice.FromPlugin(name, p), nil
+}
+
+// mistakes are those in the tables [plugin.NAME] of a side file.
+type mistakes struct {
+	conferr.List
+	bond *bondconf.Config
+}
+
+// at notes a mistake at key, from the outside in, of a scheduler's table.
+func (m *mistakes) at(name string, key []string, found, want string) {
+	path := []any{"plugin", name}
+	line := m.bond.Line(path...)
+	where := "[plugin." + name + "]"
+	for i, k := range key {
+		if i == 0 {
+			where += " " + strings.Join(key, ".")
+		}
+		if path = append(path, k); m.bond.Line(path...) > 0 {
+			line = m.bond.Line(path...)
+		}
+	}
+	m.Add(line, where, found, want)
+}
+
+// parameters notes what a scheduler has found in its table, if err is that.
+func (m *mistakes) parameters(err error) bool {
+	var wrong *parameters.Error
+	if !errors.As(err, &wrong) {
+		return false
+	}
+	for _, p := range wrong.Problems {
+		m.at(wrong.Name, p.Key, p.Found, p.Want)
+	}
+	return true
+}
+
+// builtins is what makes each built-in scheduler with the user's parameters.
+// All their tables are checked, whoever is in charge: a mistake shall be told
+// now, not when that scheduler is needed.
+func (m *mistakes) builtins() map[string]func() schedulers.Scheduler {
+	makers := map[string]func() schedulers.Scheduler{}
+	for _, name := range builtin.Names() {
+		table := m.bond.Plugins[name]
+		if i := slices.IndexFunc(own, func(key string) bool { return table[key] != nil }); i >= 0 {
+			m.at(name, own[i:i+1], "the key of a program", fmt.Sprintf("another name for the plugin: %s is built in", name))
+			continue
+		}
+		maker, err := builtin.Configured(name, table)
+		m.parameters(err)
+		makers[name] = maker
+	}
+	return makers
 }
