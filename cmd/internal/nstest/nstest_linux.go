@@ -148,8 +148,8 @@ func (ns *Namespace) adopt(a *Namespace, name string) {
 }
 
 // State tells all that an interface's coming and going may change: links,
-// addresses, routes and rules of all tables, and the kernel parameter that
-// wg-quick sets.
+// addresses, routes and rules of all tables, the kernel parameter that
+// wg-quick sets, and the firewall as far as there is an nft to ask.
 func (ns *Namespace) State() string {
 	ns.t.Helper()
 	var b strings.Builder
@@ -161,8 +161,12 @@ func (ns *Namespace) State() string {
 		"ip -4 rule show",
 		"ip -6 rule show",
 		"sysctl net.ipv4.conf.all.src_valid_mark",
+		"nft list ruleset",
 	} {
 		words := strings.Fields(command)
+		if _, err := exec.LookPath(words[0]); err != nil && words[0] == "nft" {
+			continue
+		}
 		out, _, err := ns.Try(words[0], words[1:]...)
 		if err != nil && !strings.Contains(command, "-6") { // there may be no IPv6
 			ns.t.Fatalf("%s: %v", command, err)

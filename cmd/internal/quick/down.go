@@ -17,7 +17,7 @@ func Hooks(ctx context.Context, m Machine, name string, commands []string, trace
 	for _, command := range commands {
 		hook := Hook{Device: name, Command: command}
 		trace(hook)
-		if _, err := m.Do(ctx, hook); err != nil {
+		if err := m.Do(ctx, hook, Undo{}); err != nil {
 			return &StepError{Step: hook, Err: err}
 		}
 	}

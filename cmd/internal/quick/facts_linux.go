@@ -36,8 +36,7 @@ func (h *Host) Links() ([]string, error) {
 	return names, nil
 }
 
-// Addresses are the interface's addresses, host bits kept, without those the
-// kernel made by itself.
+// Addresses are the interface's addresses, host bits kept.
 func (h *Host) Addresses(name string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	err := h.onLink(name, func(link netlink.Link) error {
@@ -45,7 +44,7 @@ func (h *Host) Addresses(name string) ([]netip.Prefix, error) {
 		for _, a := range addresses {
 			ip, ok := netip.AddrFromSlice(a.IP)
 			bits, _ := a.Mask.Size()
-			if ok && !ip.IsLinkLocalUnicast() {
+			if ok {
 				if a.IP.To4() != nil {
 					ip = ip.Unmap()
 				}
@@ -66,6 +65,8 @@ func (h *Host) MTU(name string) (mtu int, err error) {
 // Facts gathers what a plan depends on. devices are the paths' interfaces.
 func (h *Host) Facts(devices []string) (Facts, error) {
 	var facts Facts
+	var strict []string
+	devices = slices.Compact(slices.Sorted(slices.Values(devices)))
 	for _, device := range devices {
 		mtu, err := h.MTU(device)
 		if err != nil {
@@ -74,20 +75,36 @@ func (h *Host) Facts(devices []string) (Facts, error) {
 		if facts.PathMTU == 0 || mtu < facts.PathMTU {
 			facts.PathMTU = mtu
 		}
-		if strictFilter(device) && !slices.Contains(facts.StrictFilter, device) {
-			facts.StrictFilter = append(facts.StrictFilter, device)
+		if strictFilter(device) {
+			strict = append(strict, device)
 		}
+	}
+	if len(devices) > 1 {
+		facts.StrictFilter = strict
 	}
 	var err error
 	if facts.FreeTable, err = h.freeTable(); err != nil {
 		return Facts{}, err
 	}
 	facts.Tables = tableNames("/usr/share/iproute2", "/usr/lib/iproute2", "/etc/iproute2")
-	if _, err := exec.LookPath("resolvconf"); err == nil {
-		facts.Resolvconf = true
-		facts.DNSPrefix = dnsPrefix("/etc/resolvconf/interface-order")
-	}
+	facts.Resolvconf, facts.DNSPrefix = findResolvconf("/etc/resolvconf/interface-order")
 	return facts, nil
+}
+
+// findResolvconf finds who takes name servers, and what goes before an
+// interface's name so that Debian's resolvconf puts it first. A resolvconf
+// that is a link is systemd's, which has no such order.
+func findResolvconf(order string) (program Resolvconf, prefix string) {
+	if path, err := exec.LookPath("resolvconf"); err == nil {
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+			prefix = dnsPrefix(order)
+		}
+		return "resolvconf", prefix
+	}
+	if _, err := exec.LookPath(string(Resolvectl)); err == nil {
+		return Resolvectl, ""
+	}
+	return "", ""
 }
 
 // freeTable is the first table from firstTable on without a route.
@@ -162,8 +179,7 @@ func tableNames(dirs ...string) map[string]uint32 {
 
 var orderPattern = regexp.MustCompile(`^([A-Za-z0-9-]+)\*$`)
 
-// dnsPrefix is what goes before an interface's name so that Debian's
-// resolvconf puts it first: the first pattern of its order.
+// dnsPrefix is the first pattern of the order of Debian's resolvconf.
 func dnsPrefix(path string) string {
 	file, err := os.Open(path)
 	if err != nil {

@@ -53,31 +53,55 @@ func NewHost(tunnel Tunnel) (*Host, error) {
 // Close gives the handle to the kernel back.
 func (h *Host) Close() { h.nl.Close() }
 
-// Do does step.
-func (h *Host) Do(ctx context.Context, step Step) (Undo, error) {
+// Foresee tells what will take step back.
+func (h *Host) Foresee(step Step) (Undo, error) {
 	switch s := step.(type) {
 	case CreateLink:
-		return Undo{Link: s.Device}, h.Tunnel.Create(s.MTU)
-	case Configure:
-		return Undo{}, h.configure(ctx, s)
-	case AddAddress:
-		return Undo{}, h.onLink(s.Device, func(link netlink.Link) error { return addAddress(h.nl, link, s.Prefix) })
-	case SetUp:
-		return Undo{}, h.onLink(s.Device, func(link netlink.Link) error { return h.setUp(link, s.MTU) })
+		return Undo{Link: s.Device}, nil
 	case SetDNS:
-		return Undo{DNS: s.Entry}, h.run(ctx, s.stdin(), "resolvconf", "-a", s.Entry, "-m", "0", "-x")
-	case SetMark:
-		return Undo{}, h.Tunnel.Configure(fmt.Sprintf("fwmark=%d\n", s.Mark))
-	case AddRoute:
-		return Undo{}, h.onLink(s.Device, func(link netlink.Link) error { return addRoute(h.nl, link, s) })
+		return Undo{DNS: s.Entry}, nil
 	case AddRule:
-		return h.addRule(s.Rule)
+		rule, err := h.placeRule(s.Rule)
+		return Undo{Rule: rule}, err
 	case SetSysctl:
-		return setSysctl(s)
-	case Hook:
-		return Undo{}, h.hook(ctx, s)
+		return foreseeSysctl(s)
+	case Guard:
+		table := s.table()
+		return Undo{Nft: &table}, nil
 	}
-	return Undo{}, fmt.Errorf("no such step: %T", step)
+	return Undo{}, nil
+}
+
+// Do does step.
+func (h *Host) Do(ctx context.Context, step Step, undo Undo) error {
+	switch s := step.(type) {
+	case CreateLink:
+		return h.Tunnel.Create(s.MTU)
+	case Configure:
+		return h.configure(ctx, s)
+	case AddAddress:
+		return h.onLink(s.Device, func(link netlink.Link) error { return addAddress(h.nl, link, s.Prefix) })
+	case SetUp:
+		return h.onLink(s.Device, func(link netlink.Link) error { return h.setUp(link, s.MTU) })
+	case SetDNS:
+		return h.resolvconf(ctx, s.Program, s.stdin(), "-a", s.Entry, "-m", "0", "-x")
+	case SetMark:
+		return h.Tunnel.Configure(fmt.Sprintf("fwmark=%d\n", s.Mark))
+	case AddRoute:
+		return h.onLink(s.Device, func(link netlink.Link) error { return addRoute(h.nl, link, s) })
+	case AddRule:
+		return wrap(h.nl.RuleAdd(kernelRule(*undo.Rule)), "the policy rule")
+	case SetSysctl:
+		if undo.IsZero() {
+			return nil
+		}
+		return writeSysctl(s)
+	case Guard:
+		return addGuard(s)
+	case Hook:
+		return h.hook(ctx, s)
+	}
+	return fmt.Errorf("no such step: %T", step)
 }
 
 // Undo takes a step back.
@@ -92,9 +116,12 @@ func (h *Host) Undo(u Undo) error {
 		}
 		return wrap(err, "deleting the policy rule %d", u.Rule.Priority)
 	case u.DNS != "":
-		return h.run(context.Background(), "", "resolvconf", "-d", u.DNS, "-f")
+		program, _ := findResolvconf("")
+		return h.resolvconf(context.Background(), program, "", "-d", u.DNS, "-f")
 	case u.Sysctl != nil:
-		return os.WriteFile(sysctlPath(u.Sysctl.Name), []byte(u.Sysctl.Value), 0o644)
+		return writeSysctl(*u.Sysctl)
+	case u.Nft != nil:
+		return removeTable(*u.Nft)
 	}
 	return nil
 }
@@ -211,36 +238,35 @@ func kernelRule(r Rule) *netlink.Rule {
 	return rule
 }
 
-// addRule lets the kernel choose the priority, and finds out which it chose:
-// new rules go before all others, so it is the lowest of those like it.
-func (h *Host) addRule(r Rule) (Undo, error) {
-	if err := h.nl.RuleAdd(kernelRule(r)); err != nil {
-		return Undo{}, fmt.Errorf("the policy rule: %w", err)
-	}
-	want := kernelRule(r)
-	rules, err := h.nl.RuleList(want.Family)
+// placeRule gives r the priority that the kernel would choose: just before
+// all others but the first, which is that of the local table.
+func (h *Host) placeRule(r Rule) (*Rule, error) {
+	rules, err := h.nl.RuleList(kernelFamily(r.Family))
 	if err != nil {
-		return Undo{}, fmt.Errorf("listing the policy rules: %w", err)
+		return nil, fmt.Errorf("listing the policy rules: %w", err)
 	}
+	r.Priority = mainPriority
 	for _, have := range rules {
-		if have.Table == want.Table && have.Invert == want.Invert && have.Mark == want.Mark && have.SuppressPrefixlen == want.SuppressPrefixlen &&
-			(r.Priority == 0 || have.Priority < r.Priority) {
-			r.Priority = have.Priority
+		if have.Priority > 0 {
+			r.Priority = min(r.Priority, have.Priority)
 		}
 	}
-	if r.Priority == 0 {
-		return Undo{}, errors.New("the policy rule is gone as soon as it was added; something else manages the rules here")
+	if r.Priority--; r.Priority <= 0 {
+		return nil, errors.New("the policy rule: there is no priority left before that of the first rule (`ip rule`); give that one a higher number")
 	}
-	return Undo{Rule: &r}, nil
+	return &r, nil
 }
+
+// mainPriority is where the kernel looks into the main table unless told
+// otherwise.
+const mainPriority = 32766
 
 func sysctlPath(name string) string {
 	return "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 }
 
-func setSysctl(s SetSysctl) (Undo, error) {
-	path := sysctlPath(s.Name)
-	old, err := os.ReadFile(path)
+func foreseeSysctl(s SetSysctl) (Undo, error) {
+	old, err := os.ReadFile(sysctlPath(s.Name))
 	if err != nil {
 		return Undo{}, err
 	}
@@ -248,20 +274,34 @@ func setSysctl(s SetSysctl) (Undo, error) {
 	if before == s.Value {
 		return Undo{}, nil
 	}
-	if err := os.WriteFile(path, []byte(s.Value), 0o644); err != nil {
-		return Undo{}, fmt.Errorf("%w; in a container, set it from outside (--sysctl %s=%s)", err, s.Name, s.Value)
-	}
 	return Undo{Sysctl: &SetSysctl{Name: s.Name, Value: before}}, nil
+}
+
+func writeSysctl(s SetSysctl) error {
+	if err := os.WriteFile(sysctlPath(s.Name), []byte(s.Value), 0o644); err != nil {
+		return fmt.Errorf("%w; in a container, set it from outside (--sysctl %s=%s)", err, s.Name, s.Value)
+	}
+	return nil
 }
 
 // hook runs a command as wg-quick does, which evaluates it in a bash with
 // these options set.
 func (h *Host) hook(ctx context.Context, s Hook) error {
-	return h.run(ctx, "", "bash", "-e", "-o", "pipefail", "-O", "extglob", "-c", s.String())
+	cmd := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-O", "extglob", "-c", s.String())
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	return h.run(ctx, cmd, "")
 }
 
-func (h *Host) run(ctx context.Context, stdin, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
+func (h *Host) resolvconf(ctx context.Context, program Resolvconf, stdin string, args ...string) error {
+	if program == "" {
+		return errors.New("there is no resolvconf any more")
+	}
+	cmd := exec.CommandContext(ctx, string(program), args...)
+	cmd.Args[0] = "resolvconf" // by which resolvectl knows what it is to be
+	return h.run(ctx, cmd, stdin)
+}
+
+func (h *Host) run(ctx context.Context, cmd *exec.Cmd, stdin string) error {
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = h.Output, h.Output
 	// Interrupted, a hook may clean up, for a while.
@@ -273,7 +313,7 @@ func (h *Host) run(ctx context.Context, stdin, name string, args ...string) erro
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return fmt.Errorf("%s failed: %w", name, err)
+		return fmt.Errorf("%s failed: %w", cmd.Args[0], err)
 	}
 	return err
 }

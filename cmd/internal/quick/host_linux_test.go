@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,6 +100,17 @@ func TestUpAndClean(t *testing.T) {
 	} {
 		if !strings.Contains(state, want) {
 			t.Errorf("no %q in\n%s", want, state)
+		}
+	}
+	if _, err := exec.LookPath("nft"); err == nil {
+		for _, want := range []string{
+			"table ip wg-quick-wgbt-q0 {", "table ip6 wg-quick-wgbt-q0 {",
+			`iifname != "wgbt-q0" ip daddr 10.0.0.2 fib saddr type != local drop`,
+			`iifname != "wgbt-q0" ip6 daddr fd00::2 fib saddr type != local drop`,
+		} {
+			if !strings.Contains(state, want) {
+				t.Errorf("no %q in\n%s", want, state)
+			}
 		}
 	}
 	if strings.Contains(state, "10.0.0.7 dev") {
@@ -198,7 +210,7 @@ func TestDNS(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	h, _, _, _ := newHost(t, "wgbt-q3")
 	facts, err := h.Facts(nil)
-	if err != nil || !facts.Resolvconf {
+	if err != nil || facts.Resolvconf != "resolvconf" {
 		t.Fatalf("%+v, %v", facts, err)
 	}
 	facts.DNSPrefix = "" // whatever this machine has

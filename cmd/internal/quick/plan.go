@@ -1,9 +1,10 @@
 package quick
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,11 +37,12 @@ type Facts struct {
 	FreeTable uint32
 	// Tables are the names of routing tables, from iproute2's rt_tables.
 	Tables map[string]uint32
-	// Resolvconf tells whether there is such a command; DNSPrefix goes before
+	// Resolvconf is the program that takes name servers; DNSPrefix goes before
 	// the interface's name in its list ("" or "tun.").
-	Resolvconf bool
+	Resolvconf Resolvconf
 	DNSPrefix  string
-	// StrictFilter are paths' interfaces with a strict reverse-path filter.
+	// StrictFilter are interfaces with a strict reverse-path filter, if there
+	// are several paths.
 	StrictFilter []string
 }
 
@@ -70,14 +72,18 @@ func Make(name string, cfg *wgconf.Config, facts Facts) (*Plan, error) {
 	}
 	p.add(SetUp{Device: name, MTU: mtu})
 	if len(i.DNS) > 0 {
-		if !facts.Resolvconf {
-			return nil, fmt.Errorf("[Interface] DNS: found name servers, but no resolvconf(8) on this machine to give them to; " +
-				"install openresolv, or the resolvconf that comes with systemd-resolved, or take the line out")
+		if facts.Resolvconf == "" {
+			return nil, fmt.Errorf("[Interface] DNS: found name servers, but neither resolvconf(8) nor systemd-resolved's resolvectl to give them to; " +
+				"install openresolv or systemd-resolved, or take the line out")
 		}
-		p.add(SetDNS{Entry: facts.DNSPrefix + name, Servers: i.DNS, Search: i.Search})
+		p.add(SetDNS{Program: facts.Resolvconf, Entry: facts.DNSPrefix + name, Servers: i.DNS, Search: i.Search})
 	}
 	p.routes(name, cfg, table, facts)
 	p.hooks(name, i.PostUp)
+	if len(facts.StrictFilter) > 0 {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the strict reverse-path filter of %s drops what the server sends by a path that is not the best route to it; "+
+			"set net.ipv4.conf.{all,%s}.rp_filter to 2 (loose)", strings.Join(facts.StrictFilter, ", "), strings.Join(facts.StrictFilter, ",")))
+	}
 	return p, nil
 }
 
@@ -142,31 +148,33 @@ func (p *Plan) routes(name string, cfg *wgconf.Config, table uint32, facts Facts
 				mark = facts.FreeTable
 				p.add(SetMark{Device: name, Mark: mark})
 			}
-			p.defaultRoute(name, prefix, mark, facts)
+			p.defaultRoute(name, prefix, mark, cfg.Interface.Addresses)
 		case !covers(covered, prefix):
 			p.add(AddRoute{Device: name, Prefix: prefix})
 		}
 	}
 }
 
-func (p *Plan) defaultRoute(name string, prefix netip.Prefix, mark uint32, facts Facts) {
-	f := family(prefix)
+func (p *Plan) defaultRoute(name string, prefix netip.Prefix, mark uint32, addresses []netip.Prefix) {
+	guard := Guard{Device: name, Family: family(prefix), Mark: mark}
+	for _, a := range addresses {
+		if family(a) == guard.Family {
+			guard.Addresses = append(guard.Addresses, a.Addr())
+		}
+	}
 	p.add(
 		AddRoute{Device: name, Prefix: prefix, Table: mark},
-		AddRule{Rule{Family: f, NotMark: mark, Table: mark}},
-		AddRule{Rule{Family: f, Table: mainTable}},
+		AddRule{Rule{Family: guard.Family, NotMark: mark, Table: mark}},
+		AddRule{Rule{Family: guard.Family, Table: mainTable}},
 	)
-	if f != 4 {
-		return
+	if guard.Family == 4 {
+		p.add(SetSysctl{"net.ipv4.conf.all.src_valid_mark", "1"})
 	}
-	p.add(SetSysctl{"net.ipv4.conf.all.src_valid_mark", "1"})
-	if len(facts.StrictFilter) > 0 {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("with a default route through %s, the strict reverse-path filter of %s drops what the server sends; "+
-			"set net.ipv4.conf.{all,%s}.rp_filter to 2 (loose)", name, strings.Join(facts.StrictFilter, ", "), strings.Join(facts.StrictFilter, ",")))
-	}
+	p.add(guard)
 }
 
-// allowed is every range of AllowedIPs once, the longest first.
+// allowed is every range of AllowedIPs once, the longest first, and those of
+// one length in the order of wg-quick's `sort -nr`.
 func allowed(cfg *wgconf.Config) []netip.Prefix {
 	seen := map[netip.Prefix]bool{}
 	var all []netip.Prefix
@@ -178,7 +186,9 @@ func allowed(cfg *wgconf.Config) []netip.Prefix {
 			}
 		}
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].Bits() > all[j].Bits() })
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), strings.Compare(b.String(), a.String()))
+	})
 	return all
 }
 

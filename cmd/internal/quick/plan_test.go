@@ -42,7 +42,7 @@ func peer(key, allowed string) string {
 // TestPlans shows the steps for a file, as the commands that would do the
 // same.
 func TestPlans(t *testing.T) {
-	usual := Facts{FreeTable: 51820, Resolvconf: true, Tables: map[string]uint32{"vpn": 42}}
+	usual := Facts{FreeTable: 51820, Resolvconf: "resolvconf", Tables: map[string]uint32{"vpn": 42}}
 	for _, c := range []struct {
 		name, text string
 		facts      Facts
@@ -61,7 +61,10 @@ wg addconf wg0 /dev/stdin
 ip -4 address add 10.0.0.2/24 dev wg0
 ip -6 address add fd00::2/64 dev wg0
 ip link set mtu 1300 up dev wg0
-resolvconf -a wg0 -m 0 -x
+resolvconf -a wg0 -m 0 -x <<'EOF'
+nameserver 9.9.9.9
+search home.arpa
+EOF
 ip -6 route add fd01::/32 dev wg0
 ip -4 route add 192.168.7.0/24 dev wg0
 ip -4 route add 192.168.0.0/16 dev wg0
@@ -84,19 +87,41 @@ wg addconf wg0 /dev/stdin
 ip link set mtu 1420 up dev wg0
 ip -4 route add 10.0.0.0/8 dev wg0
 `},
-		{"everywhere", peer(keyA, "0.0.0.0/0, ::/0, 10.0.0.0/8"), Facts{FreeTable: 51821}, `
+		{"everywhere", "[Interface]\nAddress = 10.0.0.2/24, fd00::2/64, 10.0.1.2\n" + peer(keyA, "0.0.0.0/0, ::/0, 10.0.0.0/8"), Facts{FreeTable: 51821}, `
 ip tuntap add wg0 mode tun
 wg addconf wg0 /dev/stdin
+ip -4 address add 10.0.0.2/24 dev wg0
+ip -6 address add fd00::2/64 dev wg0
+ip -4 address add 10.0.1.2/32 dev wg0
 ip link set mtu 1420 up dev wg0
 ip -4 route add 10.0.0.0/8 dev wg0
 wg set wg0 fwmark 51821
+ip -6 route add ::/0 dev wg0 table 51821
+ip -6 rule add not fwmark 51821 table 51821
+ip -6 rule add table main suppress_prefixlength 0
+nft -f - <<'EOF'
+add table ip6 wg-quick-wg0
+add chain ip6 wg-quick-wg0 preraw { type filter hook prerouting priority -300; }
+add chain ip6 wg-quick-wg0 premangle { type filter hook prerouting priority -150; }
+add chain ip6 wg-quick-wg0 postmangle { type filter hook postrouting priority -150; }
+add rule ip6 wg-quick-wg0 preraw iifname != "wg0" ip6 daddr fd00::2 fib saddr type != local drop
+add rule ip6 wg-quick-wg0 postmangle meta l4proto udp mark 51821 ct mark set mark
+add rule ip6 wg-quick-wg0 premangle meta l4proto udp meta mark set ct mark
+EOF
 ip -4 route add 0.0.0.0/0 dev wg0 table 51821
 ip -4 rule add not fwmark 51821 table 51821
 ip -4 rule add table main suppress_prefixlength 0
 sysctl -q net.ipv4.conf.all.src_valid_mark=1
-ip -6 route add ::/0 dev wg0 table 51821
-ip -6 rule add not fwmark 51821 table 51821
-ip -6 rule add table main suppress_prefixlength 0
+nft -f - <<'EOF'
+add table ip wg-quick-wg0
+add chain ip wg-quick-wg0 preraw { type filter hook prerouting priority -300; }
+add chain ip wg-quick-wg0 premangle { type filter hook prerouting priority -150; }
+add chain ip wg-quick-wg0 postmangle { type filter hook postrouting priority -150; }
+add rule ip wg-quick-wg0 preraw iifname != "wg0" ip daddr 10.0.0.2 fib saddr type != local drop
+add rule ip wg-quick-wg0 preraw iifname != "wg0" ip daddr 10.0.1.2 fib saddr type != local drop
+add rule ip wg-quick-wg0 postmangle meta l4proto udp mark 51821 ct mark set mark
+add rule ip wg-quick-wg0 premangle meta l4proto udp meta mark set ct mark
+EOF
 `},
 		{"everywhere, with a mark of the user's", "[Interface]\nFwMark = 0x20\n" + peer(keyA, "::/0"), usual, `
 ip tuntap add wg0 mode tun
@@ -105,6 +130,14 @@ ip link set mtu 1420 up dev wg0
 ip -6 route add ::/0 dev wg0 table 32
 ip -6 rule add not fwmark 32 table 32
 ip -6 rule add table main suppress_prefixlength 0
+nft -f - <<'EOF'
+add table ip6 wg-quick-wg0
+add chain ip6 wg-quick-wg0 preraw { type filter hook prerouting priority -300; }
+add chain ip6 wg-quick-wg0 premangle { type filter hook prerouting priority -150; }
+add chain ip6 wg-quick-wg0 postmangle { type filter hook postrouting priority -150; }
+add rule ip6 wg-quick-wg0 postmangle meta l4proto udp mark 32 ct mark set mark
+add rule ip6 wg-quick-wg0 premangle meta l4proto udp meta mark set ct mark
+EOF
 `},
 		{"a table of the user's", "[Interface]\nTable = 99\n" + peer(keyA, "0.0.0.0/0, 10.0.0.0/8"), usual, `
 ip tuntap add wg0 mode tun
@@ -134,22 +167,28 @@ ip tuntap add wg0 mode tun
 wg addconf wg0 /dev/stdin
 ip link set mtu 2016 up dev wg0
 `},
-		{"Debian's resolvconf", "[Interface]\nDNS = 9.9.9.9", Facts{Resolvconf: true, DNSPrefix: "tun."}, `
+		{"Debian's resolvconf", "[Interface]\nDNS = 9.9.9.9", Facts{Resolvconf: "resolvconf", DNSPrefix: "tun."}, `
 ip tuntap add wg0 mode tun
 wg addconf wg0 /dev/stdin
 ip link set mtu 1420 up dev wg0
-resolvconf -a tun.wg0 -m 0 -x
+resolvconf -a tun.wg0 -m 0 -x <<'EOF'
+nameserver 9.9.9.9
+EOF
 `},
-		{"a strict filter in the way", peer(keyA, "0.0.0.0/0"), Facts{FreeTable: 51820, StrictFilter: []string{"wwan0", "wlan0"}}, `
+		{"systemd-resolved", "[Interface]\nDNS = 9.9.9.9, home.arpa", Facts{Resolvconf: Resolvectl}, `
 ip tuntap add wg0 mode tun
 wg addconf wg0 /dev/stdin
 ip link set mtu 1420 up dev wg0
-wg set wg0 fwmark 51820
-ip -4 route add 0.0.0.0/0 dev wg0 table 51820
-ip -4 rule add not fwmark 51820 table 51820
-ip -4 rule add table main suppress_prefixlength 0
-sysctl -q net.ipv4.conf.all.src_valid_mark=1
-warning: with a default route through wg0, the strict reverse-path filter of wwan0, wlan0 drops what the server sends; set net.ipv4.conf.{all,wwan0,wlan0}.rp_filter to 2 (loose)
+exec -a resolvconf resolvectl -a wg0 -m 0 -x <<'EOF'
+nameserver 9.9.9.9
+search home.arpa
+EOF
+`},
+		{"a strict filter in the way", "", Facts{StrictFilter: []string{"wwan0", "wlan0"}}, `
+ip tuntap add wg0 mode tun
+wg addconf wg0 /dev/stdin
+ip link set mtu 1420 up dev wg0
+warning: the strict reverse-path filter of wwan0, wlan0 drops what the server sends by a path that is not the best route to it; set net.ipv4.conf.{all,wwan0,wlan0}.rp_filter to 2 (loose)
 `},
 	} {
 		plan, err := Make("wg0", parse(t, c.text), c.facts)
@@ -166,7 +205,7 @@ warning: with a default route through wg0, the strict reverse-path filter of wwa
 func TestPlansThatCannotBe(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"no resolvconf", "[Interface]\nDNS = 9.9.9.9",
-			"[Interface] DNS: found name servers, but no resolvconf(8) on this machine to give them to; install openresolv, or the resolvconf that comes with systemd-resolved, or take the line out"},
+			"[Interface] DNS: found name servers, but neither resolvconf(8) nor systemd-resolved's resolvectl to give them to; install openresolv or systemd-resolved, or take the line out"},
 		{"unknown table", "[Interface]\nTable = vnp",
 			`[Interface] Table: found "vnp", which /etc/iproute2/rt_tables does not have; want auto, off, a number or a name that is there`},
 		{"too large", "[Interface]\nMTU = 9000",

@@ -13,22 +13,22 @@
 //
 // Make is pure, so a plan can be shown (each Step prints as the command that
 // would do the same) and compared in tests. Up writes what it would take to
-// undo each step to a journal before it goes on, so that a crash in between
-// leaves no rule or DNS entry behind that the next `down` or `up` could not
-// find. Only what lives outside the interface needs undoing: addresses and
-// routes go with it.
+// undo each step to a journal before it does the step, so that a crash leaves
+// no rule, firewall table or DNS entry behind that the next `down` or `up`
+// could not find. Only what lives outside the interface needs undoing:
+// addresses and routes go with it.
+//
+// Versions of wg-quick differ; where they do, we follow the newest: PreUp runs
+// when there is an interface already, and a hook keeps its "#".
 //
 // Differences from wg-quick, all on purpose:
 //   - `down` removes exactly the policy rules that `up` added, by priority.
 //     wg-quick removes every "suppress_prefixlength 0" rule, its neighbours'
 //     too.
 //   - The MTU is derived from the paths, not from the route to the endpoint.
-//   - Not here yet: wg-quick's firewall table for a default route. It drops
-//     packets that come for the tunnel's address by another interface, and it
-//     lets replies pass a strict reverse-path filter. No packet can loop or
-//     leave around the tunnel for want of it (that is what the mark, the rules
-//     and src_valid_mark see to), but a strict rp_filter (1) on a path's
-//     interface drops what the server sends: Make warns of it.
+//   - SaveConfig and save keep search domains, which wg-quick forgets.
+//   - The firewall is always nftables', through netlink. wg-quick falls back
+//     to iptables where there is no program nft, which we do not need.
 package quick
 
 import (

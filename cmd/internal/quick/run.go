@@ -11,9 +11,13 @@ import (
 
 // Machine does steps and takes them back. The real one is Host.
 type Machine interface {
-	// Do does step. The Undo is zero if removing the link undoes it as well.
-	Do(ctx context.Context, step Step) (Undo, error)
-	// Undo takes a step back; what is gone already is no error.
+	// Foresee tells what will take step back, before anything is done. The
+	// Undo is zero if removing the link takes it back as well.
+	Foresee(step Step) (Undo, error)
+	// Do does step; undo is what Foresee answered.
+	Do(ctx context.Context, step Step, undo Undo) error
+	// Undo takes a step back, also one that was never done or is gone already:
+	// that is no error.
 	Undo(u Undo) error
 }
 
@@ -23,6 +27,7 @@ type Undo struct {
 	Rule   *Rule      `json:"rule,omitempty"` // delete this policy rule
 	DNS    string     `json:"dns,omitempty"`  // delete this entry of resolvconf's
 	Sysctl *SetSysctl `json:"sysctl,omitempty"`
+	Nft    *NftTable  `json:"nft,omitempty"` // delete this table
 }
 
 // IsZero reports whether there is nothing to take back.
@@ -39,19 +44,16 @@ func (e *StepError) Error() string { return fmt.Sprintf("%v\n(at the step: %s)",
 // Unwrap is the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Up does the steps of a plan. If one fails, those before are undone, the
-// last first, and the error, a *StepError, says so if an undo failed too. In the
-// journal is at any time what it takes to undo what was done.
+// Up does the steps of a plan. If one fails, it and those before are undone,
+// the last first, and the error, a *StepError, says so if an undo failed too.
+// What it takes to undo a step is in the journal before the step is done, so
+// there is no moment at which a crash leaves something that nobody knows of.
 func Up(ctx context.Context, m Machine, plan *Plan, j *Journal, trace func(Step)) error {
 	for _, step := range plan.Steps {
 		err := ctx.Err()
 		if err == nil {
 			trace(step)
-			var undo Undo
-			if undo, err = m.Do(ctx, step); err == nil && !undo.IsZero() {
-				j.Undos = append(j.Undos, undo)
-				err = j.Save()
-			}
+			err = j.do(ctx, m, step)
 		}
 		if err != nil {
 			return &StepError{Step: step, Err: errors.Join(err, Clean(m, j))}
@@ -79,6 +81,21 @@ func Clean(m Machine, j *Journal) error {
 	}
 	j.Undos = nil
 	return errors.Join(append(errs, j.Remove())...)
+}
+
+// do does step, having noted what will undo it.
+func (j *Journal) do(ctx context.Context, m Machine, step Step) error {
+	undo, err := m.Foresee(step)
+	if err != nil {
+		return err
+	}
+	if !undo.IsZero() {
+		j.Undos = append(j.Undos, undo)
+		if err := j.Save(); err != nil {
+			return err
+		}
+	}
+	return m.Do(ctx, step, undo)
 }
 
 // Journal is the list of Undos of one interface, kept in a file while the

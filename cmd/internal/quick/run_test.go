@@ -19,34 +19,41 @@ type fakeMachine struct {
 	failUndo    string // what Undo fails at
 	steps       int
 	journalPath string
-	journals    []int // entries in the file before each step
+	journals    []int // entries in the file during each step
 }
 
-func (m *fakeMachine) Do(_ context.Context, step Step) (Undo, error) {
-	m.steps++
-	if m.journalPath != "" {
-		j, err := OpenJournal(m.journalPath)
-		if err != nil {
-			return Undo{}, err
-		}
-		m.journals = append(m.journals, len(j.Undos))
-	}
-	m.log = append(m.log, "do "+step.String())
-	if m.steps == m.failStep {
-		return Undo{}, errors.New("no")
-	}
+func (m *fakeMachine) Foresee(step Step) (Undo, error) {
 	switch s := step.(type) {
 	case CreateLink:
 		return Undo{Link: s.Device}, nil
 	case AddRule:
-		s.Rule.Priority = 1000 - m.steps
+		s.Rule.Priority = 999 - m.steps
 		return Undo{Rule: &s.Rule}, nil
 	case SetDNS:
 		return Undo{DNS: s.Entry}, nil
 	case SetSysctl:
 		return Undo{Sysctl: &SetSysctl{s.Name, "0"}}, nil
+	case Guard:
+		table := s.table()
+		return Undo{Nft: &table}, nil
 	}
 	return Undo{}, nil
+}
+
+func (m *fakeMachine) Do(_ context.Context, step Step, _ Undo) error {
+	m.steps++
+	if m.journalPath != "" {
+		j, err := OpenJournal(m.journalPath)
+		if err != nil {
+			return err
+		}
+		m.journals = append(m.journals, len(j.Undos))
+	}
+	m.log = append(m.log, "do "+step.String())
+	if m.steps == m.failStep {
+		return errors.New("no")
+	}
+	return nil
 }
 
 func (m *fakeMachine) Undo(u Undo) error {
@@ -60,6 +67,8 @@ func (m *fakeMachine) Undo(u Undo) error {
 		text += "dns " + u.DNS
 	case u.Sysctl != nil:
 		text += "sysctl " + u.Sysctl.Value
+	case u.Nft != nil:
+		text += "nft " + u.Nft.Name
 	}
 	m.log = append(m.log, text)
 	if text == m.failUndo {
@@ -70,7 +79,7 @@ func (m *fakeMachine) Undo(u Undo) error {
 
 func planForTests(t *testing.T) *Plan {
 	t.Helper()
-	plan, err := Make("wg0", parse(t, "[Interface]\nDNS = 9.9.9.9\n"+peer(keyA, "0.0.0.0/0")+""), Facts{FreeTable: 51820, Resolvconf: true})
+	plan, err := Make("wg0", parse(t, "[Interface]\nDNS = 9.9.9.9\n"+peer(keyA, "0.0.0.0/0")+""), Facts{FreeTable: 51820, Resolvconf: "resolvconf"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +90,10 @@ func planForTests(t *testing.T) *Plan {
 var undos = []struct {
 	step int // that they undo
 	text string
-}{{9, "undo sysctl 0"}, {8, "undo rule 992"}, {7, "undo rule 993"}, {4, "undo dns wg0"}, {1, "undo link wg0"}}
+}{{10, "undo nft wg-quick-wg0"}, {9, "undo sysctl 0"}, {8, "undo rule 992"}, {7, "undo rule 993"}, {4, "undo dns wg0"}, {1, "undo link wg0"}}
 
-// TestAnyStepMayFail: whatever step fails, all before it is undone, the last
-// first, and nothing else.
+// TestAnyStepMayFail: whatever step fails, it and all before it is undone, the
+// last first, and nothing else.
 func TestAnyStepMayFail(t *testing.T) {
 	plan := planForTests(t)
 	for fail := 1; fail <= len(plan.Steps); fail++ {
@@ -97,7 +106,7 @@ func TestAnyStepMayFail(t *testing.T) {
 		}
 		var want []string
 		for _, u := range undos {
-			if u.step < fail {
+			if u.step <= fail {
 				want = append(want, u.text)
 			}
 		}
@@ -110,8 +119,8 @@ func TestAnyStepMayFail(t *testing.T) {
 	}
 }
 
-// TestJournal: before each step it has what it takes to undo those before, so
-// a crash at any moment can be cleaned up.
+// TestJournal: during each step it has what it takes to undo that one and those
+// before, so a crash at any moment can be cleaned up.
 func TestJournal(t *testing.T) {
 	plan := planForTests(t)
 	path := filepath.Join(t.TempDir(), "run", "j")
@@ -119,8 +128,8 @@ func TestJournal(t *testing.T) {
 	if err := Up(context.Background(), m, plan, &Journal{Path: path}, func(Step) {}); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]int{0, 1, 1, 1, 2, 2, 2, 3, 4}, m.journals); diff != "" {
-		t.Errorf("entries before each step: %s", diff)
+	if diff := cmp.Diff([]int{1, 1, 1, 2, 2, 2, 3, 4, 5, 6}, m.journals); diff != "" {
+		t.Errorf("entries during each step: %s", diff)
 	}
 	// Another program reads it later.
 	j, err := OpenJournal(path)
@@ -131,7 +140,7 @@ func TestJournal(t *testing.T) {
 	if err := Clean(later, j); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"undo rule 992", "undo rule 993", "undo dns wg0", "undo link wg0"}, later.log); diff != "" {
+	if diff := cmp.Diff([]string{"undo nft wg-quick-wg0", "undo rule 992", "undo rule 993", "undo dns wg0", "undo link wg0"}, later.log); diff != "" {
 		t.Errorf("(the kernel parameter stays after success) %s", diff)
 	}
 	if j, err := OpenJournal(path); err != nil || len(j.Undos) != 0 {

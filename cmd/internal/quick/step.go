@@ -41,10 +41,19 @@ type SetUp struct {
 
 // SetDNS hands name servers and search domains to resolvconf(8).
 type SetDNS struct {
+	Program Resolvconf
 	Entry   string // the interface, perhaps with a prefix that orders it
 	Servers []netip.Addr
 	Search  []string
 }
+
+// Resolvconf is the program that plays resolvconf(8): openresolv's, Debian's
+// or systemd-resolved's. Empty: there is none.
+type Resolvconf string
+
+// Resolvectl is systemd-resolved's program, which behaves as resolvconf if it
+// is called so.
+const Resolvectl Resolvconf = "resolvectl"
 
 // SetMark marks everything the tunnel's sockets send.
 type SetMark struct {
@@ -74,6 +83,28 @@ type Rule struct {
 	Priority int `json:"priority,omitempty"`
 }
 
+// Guard makes wg-quick(8)'s table of nftables for a tunnel that is the
+// default route of a family:
+//
+//	preraw      packets to the tunnel's addresses that come by another
+//	            interface, from another machine, are dropped: nobody on a
+//	            path's link can reach what listens in the tunnel
+//	postmangle  what the tunnel's sockets send marks its connection, …
+//	premangle   … and the connection's mark marks the replies, which a
+//	            reverse-path filter then looks up as it does our packets
+type Guard struct {
+	Device    string
+	Family    int // 4 or 6
+	Mark      uint32
+	Addresses []netip.Addr // of the tunnel, in this family
+}
+
+// NftTable is a table of nftables.
+type NftTable struct {
+	Family int    `json:"family"` // 4 or 6
+	Name   string `json:"name"`
+}
+
 // SetSysctl sets a kernel parameter unless it has the value already.
 type SetSysctl struct{ Name, Value string }
 
@@ -95,7 +126,13 @@ func (s AddAddress) String() string {
 func (s SetUp) String() string {
 	return fmt.Sprintf("ip link set mtu %d up dev %s", s.MTU, s.Device)
 }
-func (s SetDNS) String() string { return "resolvconf -a " + s.Entry + " -m 0 -x" }
+func (s SetDNS) String() string {
+	command := "resolvconf"
+	if s.Program == Resolvectl {
+		command = "exec -a resolvconf resolvectl"
+	}
+	return fmt.Sprintf("%s -a %s -m 0 -x <<'EOF'\n%sEOF", command, s.Entry, s.stdin())
+}
 func (s SetMark) String() string {
 	return fmt.Sprintf("wg set %s fwmark %d", s.Device, s.Mark)
 }
@@ -117,6 +154,31 @@ func (s AddRule) String() string {
 		table = "main"
 	}
 	return fmt.Sprintf("ip -%d rule add table %s suppress_prefixlength 0", s.Rule.Family, table)
+}
+
+// table is where the guard's rules are; the name is wg-quick's, so that
+// `wg-quick down` finds it.
+func (s Guard) table() NftTable { return NftTable{Family: s.Family, Name: "wg-quick-" + s.Device} }
+
+func (s Guard) String() string {
+	ip := "ip"
+	if s.Family == 6 {
+		ip = "ip6"
+	}
+	table := ip + " " + s.table().Name
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("nft -f - <<'EOF'")
+	line("add table %s", table)
+	line("add chain %s preraw { type filter hook prerouting priority -300; }", table)
+	line("add chain %s premangle { type filter hook prerouting priority -150; }", table)
+	line("add chain %s postmangle { type filter hook postrouting priority -150; }", table)
+	for _, address := range s.Addresses {
+		line("add rule %s preraw iifname != %q %s daddr %s fib saddr type != local drop", table, s.Device, ip, address)
+	}
+	line("add rule %s postmangle meta l4proto udp mark %d ct mark set mark", table, s.Mark)
+	line("add rule %s premangle meta l4proto udp meta mark set ct mark", table)
+	return b.String() + "EOF"
 }
 
 func (s SetSysctl) String() string { return "sysctl -q " + s.Name + "=" + s.Value }

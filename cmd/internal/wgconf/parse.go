@@ -26,6 +26,8 @@ type key struct {
 	words bool
 	// empty: wg-quick takes an empty value for none. wg(8) calls it an error.
 	empty bool
+	// command: a shell gets the value, with any "#" in it.
+	command bool
 }
 
 var interfaceKeys = []key{
@@ -36,10 +38,10 @@ var interfaceKeys = []key{
 	{name: "DNS", set: setDNS, words: true, empty: true},
 	{name: "MTU", set: setMTU, words: true, empty: true},
 	{name: "Table", set: setTable, words: true, empty: true},
-	{name: "PreUp", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PreUp, v) }, words: true, empty: true},
-	{name: "PostUp", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PostUp, v) }, words: true, empty: true},
-	{name: "PreDown", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PreDown, v) }, words: true, empty: true},
-	{name: "PostDown", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PostDown, v) }, words: true, empty: true},
+	{name: "PreUp", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PreUp, v) }, words: true, empty: true, command: true},
+	{name: "PostUp", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PostUp, v) }, words: true, empty: true, command: true},
+	{name: "PreDown", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PreDown, v) }, words: true, empty: true, command: true},
+	{name: "PostDown", set: func(p *parser, v string) (string, string) { return addHook(&p.cfg.Interface.PostDown, v) }, words: true, empty: true, command: true},
 	{name: "SaveConfig", set: setSaveConfig, words: true},
 }
 
@@ -101,6 +103,7 @@ func (p *parser) line(n int, line string) {
 		p.errs.Add(n, "", "a zero byte", "a text file")
 		return
 	}
+	whole := line
 	line, _, _ = strings.Cut(line, "#")
 	line = strings.TrimFunc(line, isSpace)
 	if line == "" {
@@ -127,6 +130,9 @@ func (p *parser) line(n int, line string) {
 		return
 	}
 	where += k.name
+	if k.command && hasValue {
+		_, value, _ = strings.Cut(whole, "=")
+	}
 	value = strings.TrimFunc(value, isSpace)
 	if !k.words {
 		value = squeeze(value)

@@ -4,10 +4,11 @@
 // a side file (package bondconf), so that these files stay stock.
 //
 // What a line means follows wireguard-tools' src/config.c and wg-quick:
-// "#" starts a comment anywhere, even in a hook; keys and section names
-// ignore case; white space counts for nothing except between the words of
-// Address, DNS and the hooks; the last of a repeated single value holds,
-// lists and hooks add up; sections may repeat.
+// "#" starts a comment, except in a hook, which bash gets as it is (in older
+// versions of wg-quick a hook ended there); keys and section names ignore
+// case; white space counts for nothing except between the words of Address,
+// DNS and the hooks; the last of a repeated single value holds, lists and hooks
+// add up; sections may repeat.
 //
 // We are stricter in one point: a port is a number, not a name from
 // /etc/services.

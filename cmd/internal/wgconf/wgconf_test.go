@@ -76,7 +76,7 @@ func TestParseEverything(t *testing.T) {
 			Search:     []string{"example.com"},
 			MTU:        1380,
 			Table:      "1234",
-			PreUp:      []string{"echo a = b; true"},
+			PreUp:      []string{"echo a = b; true # not this"},
 			PostUp:     []string{"one", "two %i"},
 			PreDown:    []string{"three"},
 			PostDown:   []string{"four"},
@@ -119,7 +119,8 @@ func TestParseSmall(t *testing.T) {
 		{"table by name", "[Interface]\nTable = vpn", Interface{Table: "vpn"}},
 		{"mark off", "[Interface]\nFwMark = Off", Interface{}},
 		{"the last value holds", "[Interface]\nListenPort=1\n[Interface]\nListenPort = 2", Interface{ListenPort: 2}},
-		{"a comment hides the rest of a hook", "[Interface]\nPostUp = echo '#1'", Interface{PostUp: []string{"echo '"}}},
+		{"a hook keeps its #", "[Interface]\nPostUp = echo '#1'", Interface{PostUp: []string{"echo '#1'"}}},
+		{"a comment hides a hook", "[Interface]\n#PostUp = echo '#1'", Interface{}},
 	} {
 		got, err := Parse("wg0.conf", []byte(c.text))
 		if err != nil {
