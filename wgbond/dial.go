@@ -137,8 +137,10 @@ func (s *Session) onHandshake(pkt []byte) {
 	switch {
 	case err == control.ErrCookie:
 		s.dial.hasten(s.now)
+	case err == control.ErrUnknownIndex:
+		s.counts.drop(dropHandshakeCopy) // the same response by another path
 	case err != nil:
-		s.counts.drop(dropHandshake) // also the same response by another path
+		s.counts.drop(dropHandshake)
 	default:
 		s.establish(t)
 	}

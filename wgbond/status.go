@@ -32,6 +32,7 @@ const (
 	dropWrongRole
 	dropBadChallenge
 	dropHandshake
+	dropHandshakeCopy
 	dropDial
 	numDropReasons
 )
@@ -59,7 +60,15 @@ var dropNames = [numDropReasons]string{
 	dropWrongRole:         "control-wrong-role",
 	dropBadChallenge:      "challenge-wrong",
 	dropHandshake:         "handshake-wrong",
+	dropHandshakeCopy:     "handshake-copy",
 	dropDial:              "handshake-not-made",
+}
+
+// Harmless are the reasons in Status.Drops that cost nobody anything: copies
+// of what another path brought first, answers that a newer one overtook, and
+// copies that were not made for want of room.
+var Harmless = []string{
+	dropNames[dropHandshakeCopy], dropNames[dropStaleFeedback], dropNames[dropStalePong], dropNames[dropCopy],
 }
 
 // counters are a session's totals.
@@ -113,6 +122,7 @@ type PathStatus struct {
 	TxPackets, TxBytes   uint64 // control messages included
 	RxPackets, RxBytes   uint64
 	LostPackets, Repairs uint64
+	Plan                 PathPlan
 	Window               int    // bytes that may be in flight
 	RateMode             string // rate control's state
 	LastHeard            time.Duration
@@ -122,6 +132,23 @@ type PathStatus struct {
 	// TooSmall says that the path does not carry what the tunnel needs, and
 	// what MTU to set; empty if it does.
 	TooSmall string
+}
+
+// PathPlan is what the scheduler's latest plan makes of a path for bulk data.
+// All is zero until there is a plan.
+type PathPlan struct {
+	Use bool // the plan sends bulk data by it
+	// Blocked: it may not send now, whatever the plan says: it does not work,
+	// or its window is full.
+	Blocked bool
+	Copies  bool // it carries a copy of each packet
+	// Cost is that of the next full-sized packet, in the scheduler's own
+	// nanoseconds: for policies of arrival time, until it would arrive.
+	Cost    time.Duration
+	Backlog int           // that the executor counts, bytes
+	Cap     int           // its bound, bytes
+	Drain   float64       // bytes per second
+	Hold    time.Duration // asked of the receiver, to equalise
 }
 
 // Status describes the session for people and programs.
@@ -193,5 +220,17 @@ func (s *Session) pathStatus(l *link) PathStatus {
 	p.Rate = l.rate.Rate()
 	p.MTUKnown, p.TooSmall = l.mtu.Known(), s.tooSmall(l)
 	p.LastHeard, p.Heard = l.path.LastHeard(s.now)
+	p.Plan = s.pathPlan(l.id)
 	return p
+}
+
+// pathPlan is what the plan followed makes of path id.
+func (s *Session) pathPlan(id schedulers.PathID) PathPlan {
+	class, backlog := &s.plan.Classes[schedulers.Bulk], s.exec.Backlog(s.now, id)
+	plan := class.Paths[id]
+	return PathPlan{
+		Use: plan.Use, Blocked: s.exec.Blocked()&(1<<id) != 0, Copies: class.Copies&(1<<id) != 0,
+		Cost: time.Duration(plan.Base + plan.PerByte*float64(backlog)), Backlog: backlog, Cap: plan.Cap,
+		Drain: s.plan.Drain[id], Hold: s.plan.Hold[id],
+	}
 }

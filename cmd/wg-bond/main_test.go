@@ -41,7 +41,7 @@ func TestHelp(t *testing.T) {
 func TestSurface(t *testing.T) {
 	for _, line := range []string{
 		"up wg0", "up wg0 -f", "up -f ./wg0.conf", "up --foreground wg0", "down wg0", "down ./wg0.conf",
-		"status", "status wg0", "status --json", "status wg0 --json", "serve wg0", "serve wg0.conf -f",
+		"status", "status wg0", "status --json", "status wg0 --json", "status -w", "status wg0 --watch --interval 500ms", "serve wg0", "serve wg0.conf -f",
 		"scheduler list", "scheduler show", "scheduler show --json", "scheduler use minrtt", "scheduler use minrtt --shadow -i wg0",
 		"scheduler use --shadow", "scheduler test ./mine", "scheduler test ./mine --set a=1 --set b=[1,2] --against minrtt",
 	} {
@@ -53,7 +53,7 @@ func TestSurface(t *testing.T) {
 			t.Errorf("wg-bond %s: %v", line, err)
 		}
 	}
-	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0"} {
+	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0", "status --watch --json"} {
 		parser, err := kong.New(new(commands), options()...)
 		if err != nil {
 			t.Fatal(err)

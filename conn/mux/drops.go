@@ -77,6 +77,10 @@ var reasonNames = [numReasons]string{
 	DropNotUpstream:      "not-upstream",
 }
 
+// Harmless are the names of the reasons that cost nobody anything: what came
+// by another path already, and what was under way while closing.
+var Harmless = []string{DropHandshakeCopy.String(), DropClosed.String()}
+
 func (r Reason) String() string {
 	if r < numReasons {
 		return reasonNames[r]

@@ -62,7 +62,7 @@ func (p *printer) interfaceSection(i *Interface) {
 	if i.Scheduler != "" {
 		p.line("  scheduler: %s%s", i.Scheduler, parenthesis(i.SchedulerTrouble))
 	}
-	p.drops("  ", i.Drops)
+	p.drops(i.Drops, i.Discards)
 }
 
 func (p *printer) peer(peer *Peer) {
@@ -105,7 +105,7 @@ func (p *printer) bond(b *Bond) {
 	if b.Repairs != 0 {
 		p.line("  repaired: %d of %d datagrams sent again", b.Repairs, b.Sent)
 	}
-	p.drops("  ", b.Drops)
+	p.drops(b.Drops, b.Discards)
 	for i := range b.Paths {
 		p.path(&b.Paths[i])
 	}
@@ -145,13 +145,18 @@ func (p *printer) path(path *Path) {
 		p.line("    loss: %.1f %%", 100*path.Loss)
 		p.line("    in flight: %s", Bytes(uint64(path.InFlight)))
 	}
+	if verdict := path.Verdict(); verdict != "" {
+		p.line("    scheduler: %s", verdict)
+	}
 	if path.RxBytes != 0 || path.TxBytes != 0 {
 		p.line("    transfer: %s received, %s sent", Bytes(path.RxBytes), Bytes(path.TxBytes))
 		p.line("    share: %.0f %%", 100*path.Share)
 	}
 }
 
-func (p *printer) drops(indent string, drops map[string]uint64) {
+// drops prints what was dropped, with the reasons, and how much was discarded
+// in the course of business, without: nobody need look into that.
+func (p *printer) drops(drops, discards map[string]uint64) {
 	var reasons []string
 	for reason, n := range drops {
 		if n != 0 {
@@ -160,7 +165,14 @@ func (p *printer) drops(indent string, drops map[string]uint64) {
 	}
 	if len(reasons) > 0 {
 		slices.Sort(reasons)
-		p.line("%sdropped: %s", indent, strings.Join(reasons, ", "))
+		p.line("  dropped: %s", strings.Join(reasons, ", "))
+	}
+	var harmless uint64
+	for _, n := range discards {
+		harmless += n
+	}
+	if harmless > 0 {
+		p.line("  discarded: %d duplicates and overtaken messages, as usual", harmless)
 	}
 }
 

@@ -5,6 +5,7 @@ package report
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -16,11 +17,13 @@ import (
 	"github.com/wg-bond/wg-bond/conn/shim"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 // Up reports on a Bind.
 func Up(name, scheduler string, st conn.Status) *status.Interface {
-	i := &status.Interface{Name: name, Role: "up", Scheduler: scheduler, ListenPort: st.Port, Drops: st.Drops, Peers: []status.Peer{}}
+	i := &status.Interface{Name: name, Role: "up", PID: os.Getpid(), Scheduler: scheduler, ListenPort: st.Port, Peers: []status.Peer{}}
+	i.Drops, i.Discards = status.Split(st.Drops, mux.Harmless)
 	for _, p := range st.Peers {
 		i.Peers = append(i.Peers, status.Peer{PublicKey: p.PublicKey, Endpoint: address(p.Endpoint), Bond: bond(p.Session, p.Links)})
 	}
@@ -30,9 +33,10 @@ func Up(name, scheduler string, st conn.Status) *status.Interface {
 // Serve reports on a shim.
 func Serve(name, scheduler string, st shim.Status) *status.Interface {
 	i := &status.Interface{
-		Name: name, Role: "serve", Scheduler: scheduler, ListenPort: st.Port, Upstream: st.Upstream.String(),
-		PlainClients: st.PlainFlows, Drops: st.Drops, Peers: []status.Peer{},
+		Name: name, Role: "serve", PID: os.Getpid(), Scheduler: scheduler, ListenPort: st.Port, Upstream: st.Upstream.String(),
+		PlainClients: st.PlainFlows, Handshakes: handshakes(st.Handshakes), Peers: []status.Peer{},
 	}
+	i.Drops, i.Discards = status.Split(st.Drops, mux.Harmless)
 	for _, c := range st.Clients {
 		b := bond(c.Session, nil)
 		b.ClientAddress = address(c.Upstream)
@@ -41,17 +45,27 @@ func Serve(name, scheduler string, st shim.Status) *status.Interface {
 	return i
 }
 
+func handshakes(s control.ResponderStats) map[string]uint64 {
+	return map[string]uint64{
+		"answered": s.Answered, "repeated": s.Repeated, "confirmed": s.Confirmed, "cookie": s.Cookies, "expired": s.Expired,
+		"malformed": s.Malformed, "wrong-mac1": s.BadMAC1, "rate-limited": s.Limited, "unauthentic": s.BadAuth,
+		"unknown-peer": s.UnknownPeer, "replayed": s.Replayed, "unknown-index": s.UnknownIndex,
+	}
+}
+
 func bond(s wgbond.Status, links []mux.Link) *status.Bond {
 	b := &status.Bond{
 		Bonded: s.Bonded, BondedFor: s.BondedFor.Seconds(), PlainReason: s.PlainReason,
 		Queue: s.Queue, Reordering: s.Reordering, Sent: s.Sent, Received: s.Got,
-		TunnelMTU: s.TunnelMTU, Repairs: s.RepairsSent, OutOfOrder: s.OutOfOrder, Drops: s.Drops, Paths: []status.Path{},
+		TunnelMTU: s.TunnelMTU, Repairs: s.RepairsSent, OutOfOrder: s.OutOfOrder, Copies: s.CopiesSent,
+		Spurious: s.Spurious, Suspects: s.Suspects, Failovers: s.Failovers, PeerRestarts: s.PeerRestarts, BondsLost: s.BondLost, Paths: []status.Path{},
 	}
+	b.Drops, b.Discards = status.Split(s.Drops, wgbond.Harmless)
 	told := map[schedulers.PathID]bool{}
 	for _, l := range links {
 		p := status.Path{Name: l.Name, State: string(l.State)}
 		if n := slices.IndexFunc(s.Paths, func(p wgbond.PathStatus) bool { return l.InUse && p.ID == l.Path }); n >= 0 {
-			p = path(s.Paths[n])
+			p = path(s.Paths[n], s.Bonded)
 			told[l.Path] = true
 		}
 		p.Device, p.Reason, p.Lease = l.Device, l.Reason, l.Lease
@@ -63,19 +77,19 @@ func bond(s wgbond.Status, links []mux.Link) *status.Bond {
 	}
 	for _, p := range s.Paths {
 		if !told[p.ID] {
-			b.Paths = append(b.Paths, path(p))
+			b.Paths = append(b.Paths, path(p, s.Bonded))
 		}
 	}
 	status.FillShares(b.Paths)
 	return b
 }
 
-func path(p wgbond.PathStatus) status.Path {
+func path(p wgbond.PathStatus, bonded bool) status.Path {
 	out := status.Path{
 		Name: p.Name, State: p.State.String(), Remote: address(p.Remote.Peer),
 		Rate: p.Rate, RTT: p.SRTT.Seconds(), MinRTT: p.MinRTT.Seconds(), Loss: p.Loss,
-		InFlight: p.InFlight, Queued: p.Queued, MTU: p.MTU, MTUNote: p.TooSmall,
-		TxBytes: p.TxBytes, RxBytes: p.RxBytes, TxPackets: p.TxPackets, RxPackets: p.RxPackets, Lost: p.LostPackets,
+		InFlight: p.InFlight, Window: p.Window, RateMode: p.RateMode, Queued: p.Queued, MTU: p.MTU, MTUNote: p.TooSmall,
+		TxBytes: p.TxBytes, RxBytes: p.RxBytes, TxPackets: p.TxPackets, RxPackets: p.RxPackets, Lost: p.LostPackets, Repairs: p.Repairs,
 		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 	}
 	if out.Name == "" { // a server knows only the number that the client chose
@@ -84,6 +98,12 @@ func path(p wgbond.PathStatus) status.Path {
 	if p.Heard {
 		ago := p.LastHeard.Seconds()
 		out.LastHeard = &ago
+	}
+	if bonded { // else nobody plans
+		out.Plan = &status.Plan{
+			Use: p.Plan.Use, Blocked: p.Plan.Blocked, Copies: p.Plan.Copies, Cost: p.Plan.Cost.Seconds(),
+			Backlog: p.Plan.Backlog, Cap: p.Plan.Cap, Drain: p.Plan.Drain, Hold: p.Plan.Hold.Seconds(),
+		}
 	}
 	return out
 }

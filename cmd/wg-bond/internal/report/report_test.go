@@ -3,6 +3,7 @@ package report
 import (
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn/shim"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 // TestUp: what the engine knows of a path and what the shell knows of its
@@ -22,16 +24,17 @@ import (
 func TestUp(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	got := Up("wg0", "earliest", conn.Status{
-		Port: 7, Drops: map[string]uint64{"x": 1},
+		Port: 7, Drops: map[string]uint64{"x": 1, "handshake-copy": 2},
 		Peers: []conn.PeerStatus{{
 			PublicKey: "PEER", Endpoint: addr("192.0.2.1:5"), Dialled: true,
 			Session: wgbond.Status{
-				Bonded: true, BondedFor: 90 * time.Second, Queue: 3, Reordering: 4, RepairsSent: 5, Sent: 6, Got: 7, OutOfOrder: 8,
+				Bonded: true, BondedFor: 90 * time.Second, Queue: 3, Reordering: 4, RepairsSent: 5, Sent: 6, Got: 7, OutOfOrder: 8, Drops: map[string]uint64{"codel": 9, "pong-stale": 10},
 				Paths: []wgbond.PathStatus{
 					{Path: schedulers.Path{ID: 2, Name: "wwan0", State: schedulers.Active, Rate: 450e3, SRTT: 60 * time.Millisecond, MinRTT: 50 * time.Millisecond,
 						Loss: .25, InFlight: 9, Queued: 10, MTU: 1452, Weight: 1, MaxRate: 500e3, Metered: true}, TooSmall: "because",
 						TxBytes: 300, RxBytes: 600, TxPackets: 3, RxPackets: 6, LostPackets: 1, Heard: true, LastHeard: time.Second},
-					{Path: schedulers.Path{ID: 0, Name: "wlan0", State: schedulers.Active}, TxBytes: 100},
+					{Plan: wgbond.PathPlan{Use: true, Blocked: true, Copies: true, Cost: time.Second, Backlog: 1, Cap: 2, Drain: 3, Hold: 2 * time.Second},
+						Path: schedulers.Path{ID: 0, Name: "wlan0", State: schedulers.Active}, TxBytes: 100},
 					{Path: schedulers.Path{ID: 5, Name: "orphan", State: schedulers.Dead}},
 				},
 			},
@@ -44,16 +47,17 @@ func TestUp(t *testing.T) {
 	})
 	second := 1.0
 	want := &status.Interface{
-		Name: "wg0", Role: "up", Scheduler: "earliest", ListenPort: 7, Drops: map[string]uint64{"x": 1},
+		Name: "wg0", Role: "up", PID: os.Getpid(), Scheduler: "earliest", ListenPort: 7, Drops: map[string]uint64{"x": 1}, Discards: map[string]uint64{"handshake-copy": 2},
 		Peers: []status.Peer{{PublicKey: "PEER", Endpoint: "192.0.2.1:5", Bond: &status.Bond{
-			Bonded: true, BondedFor: 90, Queue: 3, Reordering: 4, Repairs: 5, Sent: 6, Received: 7, OutOfOrder: 8,
+			Bonded: true, BondedFor: 90, Queue: 3, Reordering: 4, Repairs: 5, Sent: 6, Received: 7, OutOfOrder: 8, Drops: map[string]uint64{"codel": 9}, Discards: map[string]uint64{"pong-stale": 10},
 			Paths: []status.Path{
-				{Name: "wlan0", Device: "wlan0", State: "leasing", Reason: "no answer", Relay: "10.9.0.2:51900", TxBytes: 100, Share: .1},
+				{Name: "wlan0", Device: "wlan0", State: "leasing", Reason: "no answer", Relay: "10.9.0.2:51900", TxBytes: 100, Share: .1,
+					Plan: &status.Plan{Use: true, Blocked: true, Copies: true, Cost: 1, Backlog: 1, Cap: 2, Drain: 3, Hold: 2}},
 				{Name: "wwan0", Device: "wwan0", State: "active", Local: "192.168.8.100:3", Rate: 450e3, RTT: .06, MinRTT: .05, Loss: .25,
 					InFlight: 9, Queued: 10, MTU: 1452, MTUNote: "because", TxBytes: 300, RxBytes: 600, TxPackets: 3, RxPackets: 6, Lost: 1, Share: .9,
-					LastHeard: &second, Metered: true, Weight: 1, MaxRate: 500e3},
+					LastHeard: &second, Metered: true, Weight: 1, MaxRate: 500e3, Plan: &status.Plan{}},
 				{Name: "usb0", Device: "usb0", State: "waiting", Reason: "no such device"},
-				{Name: "orphan", State: "dead"},
+				{Name: "orphan", State: "dead", Plan: &status.Plan{}},
 			},
 		}}},
 	}
@@ -65,13 +69,15 @@ func TestUp(t *testing.T) {
 func TestServe(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	got := Serve("wg0", "earliest", shim.Status{
-		Port: 51820, Upstream: addr("127.0.0.1:51821"), PlainFlows: 2,
+		Port: 51820, Upstream: addr("127.0.0.1:51821"), PlainFlows: 2, Handshakes: control.ResponderStats{Replayed: 3},
 		Clients: []shim.ClientStatus{{PublicKey: "A", Remote: addr("192.0.2.1:5"), Upstream: addr("127.64.0.1:6"), Session: wgbond.Status{
 			PlainReason: "why", Paths: []wgbond.PathStatus{{Path: schedulers.Path{ID: 3}, Remote: wgbond.Remote{Peer: addr("192.0.2.1:5")}}},
 		}}},
 	})
 	want := &status.Interface{
-		Name: "wg0", Role: "serve", Scheduler: "earliest", ListenPort: 51820, Upstream: "127.0.0.1:51821", PlainClients: 2,
+		Name: "wg0", Role: "serve", PID: os.Getpid(), Scheduler: "earliest", ListenPort: 51820, Upstream: "127.0.0.1:51821", PlainClients: 2,
+		Handshakes: map[string]uint64{"answered": 0, "confirmed": 0, "cookie": 0, "expired": 0, "malformed": 0, "rate-limited": 0, "repeated": 0,
+			"replayed": 3, "unauthentic": 0, "unknown-index": 0, "unknown-peer": 0, "wrong-mac1": 0},
 		Peers: []status.Peer{{PublicKey: "A", Bond: &status.Bond{PlainReason: "why", ClientAddress: "127.64.0.1:6", Paths: []status.Path{{Name: "3", State: "probing", Remote: "192.0.2.1:5"}}}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
