@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/wg-bond/wg-bond/plugins/schedpb"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/schedulers/builtin"
 	"github.com/wg-bond/wg-bond/schedulers/parameters"
@@ -131,9 +132,6 @@ func (s *session) step(d time.Duration) (followed bool) {
 	}
 	return s.plan.Valid != fallbackValid
 }
-
-// period is the engine's.
-const period = 25 * time.Millisecond
 
 // wait waits for the plugin's answer.
 func (s *session) wait() {
@@ -249,6 +247,100 @@ func TestMisbehaviour(t *testing.T) {
 				t.Errorf("followed all the same: %+v", n)
 			}
 		})
+	}
+}
+
+// TestLateness, in virtual time: a plugin that takes so long for each plan, which
+// is good for so long, and who decides in a second of traffic.
+func TestLateness(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name               string
+		takes              []time.Duration // in turn
+		valid              time.Duration
+		followed, fallback int
+		want               string // in Status.Missed
+	}{
+		{"quick", []time.Duration{ms}, 200 * ms, 74, 1, ""},
+		{"just in time", []time.Duration{20 * ms}, 200 * ms, 47, 1, ""},
+		{"a little slow", []time.Duration{30 * ms}, 200 * ms, 0, 65, "its plans come late: they take 30ms, the slowest 30ms, and one is due every 25ms"},
+		{"slow", []time.Duration{400 * ms}, 200 * ms, 0, 42, "they take 400ms"},
+		{"slow, and soon stale", []time.Duration{400 * ms}, 5 * ms, 0, 42, "they take 400ms"},
+		{"now and then slow", []time.Duration{ms, ms, ms, ms, 60 * ms}, 200 * ms, 48, 17, "the slowest 60ms"},
+		{"stale before the next", []time.Duration{ms}, 5 * ms, 37, 38, "they are good for 5ms, and one is due every 25ms"},
+	} {
+		p := &Plugin{cfg: Config{}.withDefaults(), proc: &process{runner: &runner{cmd: new(exec.Cmd)}}}
+		s := &session{t: t, sched: &Scheduler{plugin: p, fallback: theFallback{builtin.All[0].New()}, wake: make(chan struct{}, 1)}}
+		s.snap.Paths = []schedulers.Path{{State: schedulers.Active, Rate: 1e6, MinRTT: 30e6, SRTT: 40e6, Weight: 1}}
+		s.snap.Now = time.Hour
+		followed, fallback := 0, 0
+		step := func(d time.Duration) {
+			if s.step(d) {
+				followed++
+			} else {
+				fallback++
+			}
+		}
+		answer := func(to *schedulers.Snapshot, took time.Duration) {
+			var plan schedulers.Plan
+			builtin.All[0].New().Plan(to, &plan)
+			plan.Valid = c.valid
+			s.sched.answered(to, schedpb.FromPlan(&plan), took)
+		}
+		var thinking *schedulers.Snapshot
+		var began, planned time.Duration
+		for now, n := time.Duration(0), 0; now < time.Second; now += ms {
+			since := now - planned
+			if thinking == nil {
+				if snap := new(schedulers.Snapshot); s.sched.take(snap) {
+					thinking, began = snap, now
+				}
+			} else if took := now - began; took == c.takes[n%len(c.takes)] {
+				answer(thinking, took)
+				thinking = nil
+				n++
+				step(since) // the session is told
+				planned = now
+				continue
+			}
+			if since >= period || now == 0 {
+				step(since)
+				planned = now
+			}
+		}
+		st := p.Status()
+		if followed != c.followed || fallback != c.fallback || int(st.Counts.Followed) != followed {
+			t.Errorf("%s: %d plans followed, %d of the fallback's; want %d, %d; %+v", c.name, followed, fallback, c.followed, c.fallback, st.Counts)
+		}
+		if !strings.Contains(st.Missed, c.want) || c.want == "" && st.Missed != "" {
+			t.Errorf("%s: missed %q, want %q", c.name, st.Missed, c.want)
+		}
+		// A pause in traffic, in which it answers, is not the plugin's fault.
+		if last := new(schedulers.Snapshot); s.sched.take(last) {
+			answer(last, 0)
+		} else if thinking != nil {
+			answer(thinking, 0)
+		}
+		step(time.Minute)
+		if now := p.Status(); now.MissedAt != st.MissedAt {
+			t.Errorf("%s: a pause counts as %q", c.name, now.Missed)
+		}
+	}
+}
+
+// TestSlow: a process that takes its time is not killed for it, and status says
+// why the fallback decides.
+func TestSlow(t *testing.T) {
+	cfg := config(t, "slow")
+	cfg.Limits.Answer = time.Minute
+	p := launch(t, cfg)
+	s := newSession(t, p)
+	eventually(t, "the reason", func() bool {
+		s.step(period)
+		return strings.Contains(p.Status().Missed, "its plans come late: they take ")
+	})
+	if st := p.Status(); !st.Running || st.Restarts != 0 || st.Reason != "" || st.Counts.Late == 0 {
+		t.Errorf("status %+v", st)
 	}
 }
 

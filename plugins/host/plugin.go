@@ -17,7 +17,12 @@ type Status struct {
 	// never has. At is when.
 	Reason string
 	At     time.Time
-	Counts Counts
+	// Missed is why the fallback decided although the process was at work: its
+	// plans came late, or were good for too short a time; empty: it never has.
+	// MissedAt is when it last did.
+	Missed   string
+	MissedAt time.Time
+	Counts   Counts
 	// Latency are the last answers' times, from hand-over to validated.
 	Latency Latency
 }
@@ -38,6 +43,26 @@ type Counts struct {
 	NotThere uint64 `json:"not_there"`
 }
 
+// missed is why and when a plan was not in time.
+type missed struct {
+	why   verdict
+	valid time.Duration // of the last plan
+	at    time.Time     // zero: never
+}
+
+func (m *missed) reason(l Latency) string {
+	switch {
+	case m.at.IsZero():
+		return ""
+	case m.why == expired:
+		return fmt.Sprintf("its plans expire too soon: they are good for %v, and one is due every %v", m.valid, period)
+	case l.N == 0:
+		return fmt.Sprintf("no plan has come yet; one is due every %v", period)
+	}
+	return fmt.Sprintf("its plans come late: they take %v, the slowest %v, and one is due every %v",
+		l.P50.Round(time.Millisecond/10), l.Max.Round(time.Millisecond/10), period)
+}
+
 // Plugin keeps one program running and makes Schedulers that ask it.
 type Plugin struct {
 	cfg    Config
@@ -51,6 +76,7 @@ type Plugin struct {
 	restarts uint64
 	reason   string
 	at       time.Time
+	missed   missed
 	counts   Counts
 	latency  latencies
 }
@@ -167,6 +193,7 @@ func (p *Plugin) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Status{About: p.about, Restarts: p.restarts, Reason: p.reason, At: p.at, Counts: p.counts, Latency: p.latency.summary()}
+	s.Missed, s.MissedAt = p.missed.reason(s.Latency), p.missed.at
 	if p.proc != nil {
 		s.Running, s.Pid = true, p.proc.runner.ID()
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers"
 )
 
+// period is about how long a plan of the engine's is in force.
+const period = 25 * time.Millisecond
+
 // soon is how long after a snapshot the next is not worth an answer of its
 // own, and how long an answer may take before it can be late: plans are made
 // between the periods too, as when an answer has come.
@@ -28,6 +31,7 @@ type Scheduler struct {
 	waiting schedulers.Snapshot
 	fresh   bool // waiting has not been taken
 	handed  mark // of the last snapshot that was handed over
+	slow    bool // the one before was not answered until then
 	answer  answer
 	notify  func()
 }
@@ -85,11 +89,16 @@ func (s *Scheduler) Plan(snap *schedulers.Snapshot, p *schedulers.Plan) {
 	proc, _ := s.plugin.present()
 	s.mu.Lock()
 	v := s.judgeLocked(snap, p, proc != nil)
+	valid := time.Duration(0)
+	if snap.Now-s.handed.now < 2*period { // else it is the traffic that paused
+		valid = s.answer.plan.Valid
+	}
 	if last := s.handed; last.seq == 0 || snap.Now-last.now >= soon || snap.Seq <= last.seq {
 		paths := append(s.waiting.Paths[:0], snap.Paths...)
 		s.waiting = *snap
 		s.waiting.Paths = paths
 		s.fresh = true
+		s.slow = last.seq != 0 && s.answer.seq != last.seq
 		s.handed = mark{snap.Seq, snap.Now}
 	}
 	s.mu.Unlock()
@@ -102,14 +111,16 @@ func (s *Scheduler) Plan(snap *schedulers.Snapshot, p *schedulers.Plan) {
 		*p = schedulers.Plan{}
 		s.fallback.Plan(snap, p)
 	}
-	s.plugin.count(v)
+	s.plugin.count(v, valid)
 }
 
 // Followed reports whether the latest Plan was the plugin's and not the
 // fallback's. It must be called by whoever calls Plan.
 func (s *Scheduler) Followed() bool { return s.last == followed }
 
-// judgeLocked fills *p with the plugin's plan, if that can be followed.
+// judgeLocked fills *p with the plugin's plan, if that can be followed. While it
+// thinks about a snapshot, its last plan can, but not longer than a period: one
+// that is always slower does not take turns with the fallback.
 func (s *Scheduler) judgeLocked(snap *schedulers.Snapshot, p *schedulers.Plan, running bool) verdict {
 	a, last := &s.answer, s.handed
 	switch {
@@ -117,7 +128,7 @@ func (s *Scheduler) judgeLocked(snap *schedulers.Snapshot, p *schedulers.Plan, r
 		return notThere
 	case a.seq == 0 && (last.seq == 0 || snap.Now-last.now < soon):
 		return expired // just begun
-	case a.seq != last.seq && snap.Now-last.now >= soon:
+	case a.seq != last.seq && (s.slow || snap.Now-last.now >= soon):
 		return late
 	case !a.sound:
 		return invalid
@@ -132,7 +143,9 @@ func (s *Scheduler) judgeLocked(snap *schedulers.Snapshot, p *schedulers.Plan, r
 	return followed
 }
 
-func (p *Plugin) count(v verdict) {
+// count counts a verdict. valid is how long the last plan could be followed, 0
+// if it had no reason to expire.
+func (p *Plugin) count(v verdict, valid time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := &p.counts
@@ -141,6 +154,9 @@ func (p *Plugin) count(v verdict) {
 		return
 	}
 	c.Fallback++
+	if v == late || v == expired && valid > 0 {
+		p.missed = missed{v, valid, time.Now()}
+	}
 	switch v {
 	case late:
 		c.Late++

@@ -15,11 +15,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
 	"github.com/wg-bond/wg-bond/plugins/choice"
 	"github.com/wg-bond/wg-bond/plugins/host"
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -81,14 +83,26 @@ func (d *Decider) Close() { d.it.Close() }
 // does.
 func (d *Decider) Summary() (name, trouble string) {
 	st := d.it.Status()
-	if p := st.ChargePlugin; p != nil {
-		if !p.Running {
-			trouble = fmt.Sprintf("it does not run, %s decides: %s", builtin.Default, p.Reason)
-		} else if p.Reason != "" {
-			trouble = "last trouble: " + p.Reason
-		}
+	if st.ChargePlugin != nil {
+		trouble = troubleOf(st.ChargePlugin, time.Now())
 	}
 	return st.Charge, trouble
+}
+
+// missedFor is how long a plan that was not in time is worth telling.
+const missedFor = 10 * time.Second
+
+// troubleOf is what keeps a plugin from deciding, or last did.
+func troubleOf(p *host.Status, now time.Time) string {
+	switch {
+	case !p.Running:
+		return fmt.Sprintf("it does not run, %s decides: %s", builtin.Default, p.Reason)
+	case p.Missed != "" && now.Sub(p.MissedAt) < missedFor:
+		return fmt.Sprintf("%s; %s decides meanwhile", p.Missed, builtin.Default)
+	case p.Reason != "":
+		return fmt.Sprintf("last trouble, %s: %s", status.Ago(now.Sub(p.At)), p.Reason)
+	}
+	return ""
 }
 
 // Reload reads the side file again, and puts in charge what it now says, if

@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
+	"github.com/wg-bond/wg-bond/plugins/host"
 	"github.com/wg-bond/wg-bond/schedulers"
 )
 
@@ -66,6 +69,27 @@ func TestBuiltinParameters(t *testing.T) {
 	}
 	if got := capOf(session); got != 50_000 {
 		t.Errorf("after the mistake a cap of %d bytes, want 50 ms at 1 MB/s", got)
+	}
+}
+
+// TestTrouble: what status says of a plugin.
+func TestTrouble(t *testing.T) {
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for _, c := range []struct {
+		st   host.Status
+		want string
+	}{
+		{host.Status{Running: true}, ""},
+		{host.Status{Reason: "ended: signal: killed", At: now}, "it does not run, earliest decides: ended: signal: killed"},
+		{host.Status{Running: true, Reason: "ended: signal: killed", At: ago(3 * time.Minute)}, "last trouble, " + status.Ago(3*time.Minute) + ": ended: signal: killed"},
+		{host.Status{Running: true, Missed: "its plans come late", MissedAt: ago(time.Second), Reason: "it hung", At: ago(time.Minute)},
+			"its plans come late; earliest decides meanwhile"},
+		{host.Status{Running: true, Missed: "its plans come late", MissedAt: ago(time.Minute)}, ""},
+	} {
+		if got := troubleOf(&c.st, now); got != c.want {
+			t.Errorf("%+v:\n got %q\nwant %q", c.st, got, c.want)
+		}
 	}
 }
 

@@ -40,6 +40,8 @@ type Plugin struct {
 	Restarts   uint64      `json:"restarts"`
 	Reason     string      `json:"reason,omitempty"` // of its last trouble
 	ReasonAgo  float64     `json:"reason_ago,omitempty"`
+	Missed     string      `json:"missed,omitempty"` // why its plans were not in time
+	MissedAgo  float64     `json:"missed_ago,omitempty"`
 	Plans      host.Counts `json:"plans"`
 	LatencyP50 float64     `json:"latency_p50"`
 	LatencyP99 float64     `json:"latency_p99"`
@@ -106,6 +108,9 @@ func plugin(st *host.Status) *Plugin {
 	if st.Reason != "" {
 		p.ReasonAgo = time.Since(st.At).Seconds()
 	}
+	if st.Missed != "" {
+		p.Missed, p.MissedAgo = st.Missed, time.Since(st.MissedAt).Seconds()
+	}
 	return p
 }
 
@@ -158,6 +163,9 @@ func (p *Plugin) text(w io.Writer) {
 	}
 	if p.Reason != "" {
 		fmt.Fprintf(w, "  last trouble: %s (%s)\n", p.Reason, status.Ago(seconds(p.ReasonAgo)))
+	}
+	if p.Missed != "" {
+		fmt.Fprintf(w, "  last not in time: %s (%s)\n", p.Missed, status.Ago(seconds(p.MissedAgo)))
 	}
 }
 

@@ -78,6 +78,8 @@ func (s *scheduler) Plan(snap *schedulers.Snapshot, p *schedulers.Plan) {
 		if s.calls > 3 {
 			select {}
 		}
+	case "slow":
+		time.Sleep(100 * time.Millisecond)
 	case "crash":
 		if s.calls > 3 {
 			panic("I am no good")
