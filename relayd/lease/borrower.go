@@ -70,6 +70,7 @@ type BorrowerConfig struct {
 	Initiator *control.Initiator
 	Target    netip.AddrPort // where the lender forwards to: the server
 	Lifetime  time.Duration  // to ask for; 0: DefaultLifetime
+	Redeem    *Redeem        // an invitation to present; nil: none
 }
 
 // Borrower gets a lease and keeps it.
@@ -169,7 +170,11 @@ func (b *Borrower) Transmit(now time.Duration, wall time.Time, out [][]byte) ([]
 		b.status.Unanswered++
 	}
 	if b.transport != nil && now >= b.requestAt {
-		b.buf = Append(b.buf[:0], &b.request)
+		b.buf = b.buf[:0]
+		if b.cfg.Redeem != nil {
+			b.buf = Append(b.buf, b.cfg.Redeem)
+		}
+		b.buf = Append(b.buf, &b.request)
 		out = append(out, b.transport.Seal(nil, b.buf))
 		b.requestAt = now + backOff(b.tries)
 		b.asked = now

@@ -19,7 +19,9 @@
 //	   ├─ Release ──────────────────────────►│
 //
 // The borrower's static key is that of its WireGuard interface, so a lender
-// allows somebody by the public key that wg show prints.
+// allows somebody by the public key that wg show prints. One whose key the
+// lender does not know yet sends a Redeem before its Request, which shows that
+// it has an invitation (Code); from then on the invitation is that key's.
 //
 // A Request that comes from another address than before moves the lease there,
 // once the token sent to that address has come back: nobody can point a lease
@@ -37,8 +39,9 @@
 //	34 Grant    id u32 | lifetime u32 s | rate u64 | left u64
 //	35 Refuse   id u32 | reason u8 | text: up to 200 bytes of UTF-8
 //	36 Release  (empty)
+//	37 Redeem   invitation 8 | proof 16
 //
-// 32 and 36 go to the lender, the others to the borrower. Rate is in bytes per
+// 32, 36 and 37 go to the lender, the others to the borrower. Rate is in bytes per
 // second of whole IP packets, 0 for no limit; left the bytes that may still be
 // borrowed, 2⁶⁴−1 for no limit. Frames of other types are skipped.
 package lease

@@ -13,7 +13,7 @@ import (
 )
 
 // A Frame is one message of the protocol: a pointer to Request, Prove, Grant,
-// Refuse or Release.
+// Refuse, Release or Redeem.
 type Frame interface{ frame() }
 
 // Token proves that who sends it receives at its address.
@@ -63,6 +63,12 @@ const MaxText = 200
 // Release gives a lease back.
 type Release struct{}
 
+// Redeem presents an invitation. It stands before the Request that it is for.
+type Redeem struct {
+	ID    InvitationID
+	Proof Token // Code.Proof
+}
+
 // Reason says why a lease was refused or ended.
 type Reason uint8
 
@@ -94,6 +100,7 @@ func (*Prove) frame()   {}
 func (*Grant) frame()   {}
 func (*Refuse) frame()  {}
 func (*Release) frame() {}
+func (*Redeem) frame()  {}
 
 // The frames' types on the wire.
 const (
@@ -102,6 +109,7 @@ const (
 	typeGrant
 	typeRefuse
 	typeRelease
+	typeRedeem
 )
 
 var le = binary.LittleEndian
@@ -142,6 +150,10 @@ func Append(msg []byte, f Frame) []byte {
 		msg = append(msg, cut(f.Text)...)
 	case *Release:
 		msg[start] = typeRelease
+	case *Redeem:
+		msg[start] = typeRedeem
+		msg = append(msg, f.ID[:]...)
+		msg = append(msg, f.Proof[:]...)
 	}
 	le.PutUint16(msg[start+1:], uint16(len(msg)-start-wire.FrameHeaderSize))
 	return msg
@@ -197,7 +209,7 @@ func Decode(msg []byte) ([]Frame, error) {
 
 var names = map[uint8]string{
 	typeRequest: "Request", typeProve: "Prove", typeGrant: "Grant",
-	typeRefuse: "Refuse", typeRelease: "Release",
+	typeRefuse: "Refuse", typeRelease: "Release", typeRedeem: "Redeem",
 }
 
 // decode reads one body; problem says what is wrong with it. f is nil for an
@@ -245,6 +257,11 @@ func decode(typ uint8, b []byte) (f Frame, problem string) {
 			return short("0")
 		}
 		return &Release{}, ""
+	case typeRedeem:
+		if len(b) != 24 {
+			return short("24")
+		}
+		return &Redeem{ID: InvitationID(b), Proof: Token(b[8:])}, ""
 	}
 	return nil, ""
 }
