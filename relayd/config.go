@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -22,6 +23,16 @@ type Config struct {
 	PrivateKey control.Key
 	// Allow has the WireGuard public keys of those who may borrow.
 	Allow []control.Key
+	// Invitations is the file of invitations (package access), made when
+	// needed; empty: nobody is invited.
+	Invitations string
+	// Open is what whoever is near may borrow.
+	Open access.Open
+	// Tunnel reports whether a device is a WireGuard tunnel of this machine.
+	// By those nothing is lent: what was borrowed is not lent on, and a relay
+	// that reaches its targets through its own borrowers would go in circles.
+	// Nil: none is.
+	Tunnel func(device string) bool
 
 	// AllowPrivateTargets allows targets in private address ranges, which may
 	// be the lender's own network: for laboratories and tests.
@@ -60,7 +71,7 @@ func (c *Config) complete() error {
 	if c.PrivateKey.IsZero() {
 		return errors.New("relayd: the private key is missing")
 	}
-	if len(c.Allow) == 0 {
+	if len(c.Allow) == 0 && c.Invitations == "" && c.Open.Leases == 0 {
 		return errors.New("relayd: nobody is allowed to borrow: it would serve no one")
 	}
 	for _, k := range c.Allow {
@@ -94,6 +105,9 @@ func (c *Config) complete() error {
 		if *l.value == 0 {
 			*l.value = l.usual
 		}
+	}
+	if c.Tunnel == nil {
+		c.Tunnel = func(string) bool { return false }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
@@ -26,8 +27,11 @@ const (
 	sessionLife = time.Minute
 	// maxSessionsPerPeer beyond its leases: for new keys, restarts.
 	maxSessionsPerPeer = 8
-	minLifetime        = time.Second
-	tick               = time.Second
+	// maxSessions bounds those without a lease: who is invited, or welcome
+	// because he is near, may come with any number of keys.
+	maxSessions = 512
+	minLifetime = time.Second
+	tick        = time.Second
 	// complainEvery limits the log about keys that are not allowed.
 	complainEvery = 10 * time.Second
 )
@@ -39,12 +43,13 @@ type desk struct {
 	log       *slog.Logger
 	responder *control.Responder
 	policy    targetPolicy
-	own       func() []netip.Addr
+	look      func() surroundings
+	wall      func() time.Time
+	book      *access.Book
 	open      func(target netip.AddrPort) (*udp.Socket, error)
 	send      func(to home, datagram []byte)
 	lend      func(*loan) // begins to forward
 	secret    [32]byte    // of the tokens
-	allowed   map[control.Key]bool
 	sessions  map[uint32]*session
 	loans     map[*loan]struct{}
 	scratch   []byte
@@ -57,22 +62,21 @@ type session struct {
 	peer      control.Key
 	loan      *loan
 	expires   time.Duration // if it has no loan
+	redeem    string        // why its invitation is no good; empty if it has said nothing of one
 }
 
 func newDesk(r *Relay, rand io.Reader) (*desk, error) {
 	d := &desk{
 		relay: r, log: r.cfg.Log,
 		policy:   targetPolicy{private: r.cfg.AllowPrivateTargets, loopback: r.cfg.AllowLoopbackTargets},
-		own:      ownAddresses,
+		look:     r.look,
+		wall:     time.Now,
+		book:     r.book,
 		open:     r.openWAN,
-		allowed:  make(map[control.Key]bool),
 		sessions: make(map[uint32]*session),
 		loans:    make(map[*loan]struct{}),
 	}
 	d.send, d.lend = d.write, r.lend
-	for _, k := range r.cfg.Allow {
-		d.allowed[k] = true
-	}
 	if _, err := io.ReadFull(rand, d.secret[:]); err != nil {
 		return nil, fmt.Errorf("relayd: reading randomness: %w", err)
 	}
@@ -87,7 +91,7 @@ func newDesk(r *Relay, rand io.Reader) (*desk, error) {
 
 // lookup tells the responder who may borrow, and the log who tried.
 func (d *desk) lookup(peer control.Key) (preshared control.Key, ok bool) {
-	if d.allowed[peer] {
+	if d.book.MayKnock(d.wall(), peer) {
 		return control.Key{}, true
 	}
 	if now := d.relay.now(); now >= d.complain {
@@ -95,21 +99,6 @@ func (d *desk) lookup(peer control.Key) (preshared control.Key, ok bool) {
 		d.log.Warn("refused a borrower whose key is not allowed", "public-key", peer.String())
 	}
 	return control.Key{}, false
-}
-
-// ownAddresses are the addresses of this machine's interfaces.
-func ownAddresses() []netip.Addr {
-	nets, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var own []netip.Addr
-	for _, n := range nets {
-		if p, err := netip.ParsePrefix(n.String()); err == nil {
-			own = append(own, p.Addr().Unmap())
-		}
-	}
-	return own
 }
 
 // openWAN opens a lease's socket on the lent device.
@@ -137,6 +126,8 @@ func (d *desk) run(ctx context.Context) {
 			d.relay.blank <- t
 		case l := <-d.relay.broken:
 			d.end(l, lease.Unreachable, "the lent link is down")
+		case <-d.relay.review:
+			d.expire(d.relay.now())
 		case <-ticker.C:
 			d.expire(d.relay.now())
 		}
@@ -197,6 +188,8 @@ func (d *desk) handle(now time.Duration, from home, datagram []byte) {
 	s.expires = now + sessionLife
 	for _, f := range frames {
 		switch f := f.(type) {
+		case *lease.Redeem:
+			d.redeem(s, f)
 		case *lease.Request:
 			d.request(now, from, s, f)
 		case *lease.Release:
@@ -221,10 +214,20 @@ func (d *desk) session(now time.Duration, datagram []byte) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.makeRoom(maxSessionsPerPeer, func(s *session) bool { return s.peer == a.Peer })
+	d.makeRoom(maxSessions, func(*session) bool { return true })
+	s := &session{transport: a.Transport, peer: a.Peer, expires: now + sessionLife}
+	d.sessions[a.Transport.LocalIndex()] = s
+	return s, nil
+}
+
+// makeRoom forgets the oldest session without a lease, if there are most of
+// those that are meant.
+func (d *desk) makeRoom(most int, meant func(*session) bool) {
 	var oldest *session
 	n := 0
 	for _, s := range d.sessions {
-		if s.peer != a.Peer || s.loan != nil {
+		if s.loan != nil || !meant(s) {
 			continue
 		}
 		n++
@@ -232,12 +235,32 @@ func (d *desk) session(now time.Duration, datagram []byte) (*session, error) {
 			oldest = s
 		}
 	}
-	if n >= maxSessionsPerPeer {
+	if n >= most {
 		delete(d.sessions, oldest.transport.LocalIndex())
 	}
-	s := &session{transport: a.Transport, peer: a.Peer, expires: now + sessionLife}
-	d.sessions[a.Transport.LocalIndex()] = s
-	return s, nil
+}
+
+// redeem takes a borrower's invitation.
+func (d *desk) redeem(s *session, f *lease.Redeem) {
+	s.redeem = ""
+	if err := d.book.Redeem(d.wall(), s.peer, f); err != nil {
+		s.redeem = err.Error()
+		d.log.Warn("an invitation is refused", "borrower", s.peer.String(), "invitation", f.ID.String(), "error", err)
+		return
+	}
+	d.log.Debug("invitation redeemed", "borrower", s.peer.String(), "invitation", f.ID.String())
+}
+
+// judge says what a session's borrower, at an address, may have.
+func (d *desk) judge(here *surroundings, s *session, at netip.Addr) (access.Standing, *lease.Refuse) {
+	standing, why := d.book.Judge(d.wall(), s.peer, here.isNear(at))
+	if why == "" {
+		return standing, nil
+	}
+	if s.redeem != "" {
+		why = s.redeem
+	}
+	return standing, &lease.Refuse{Reason: lease.Policy, Text: why}
 }
 
 // token is what proves that a session's borrower receives at an address. It
@@ -257,6 +280,15 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 		d.tell(s, from, &lease.Prove{ID: f.ID, Token: want})
 		return
 	}
+	here := d.look()
+	standing, refusal := d.judge(&here, s, from.peer.Addr())
+	if refusal != nil {
+		if s.loan != nil {
+			d.forget(s.loan, refusal.Text)
+		}
+		d.refuse(s, from, f, refusal)
+		return
+	}
 	lifetime := max(minLifetime, min(f.Lifetime, d.relay.cfg.MaxLifetime))
 	if s.loan != nil && s.loan.target != f.Target {
 		d.end(s.loan, lease.Ended, "another target was asked for")
@@ -268,13 +300,9 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 		at.session, s.loan = s, at
 	}
 	if s.loan == nil {
-		l, refusal := d.grant(now, s, f.Target)
+		l, refusal := d.grant(now, &here, s, standing, f.Target)
 		if refusal != nil {
-			refusal.ID = f.ID
-			d.relay.count.refused.Add(1)
-			d.log.Info("refused a lease", "borrower", s.peer.String(), "address", from.peer,
-				"target", f.Target, "reason", refusal.Reason.String(), "text", refusal.Text)
-			d.tell(s, from, refusal)
+			d.refuse(s, from, f, refusal)
 			return
 		}
 		d.place(l, from)
@@ -291,17 +319,29 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 	}
 	l := s.loan
 	l.expires, l.lifetime = now+lifetime, lifetime
-	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: lease.Terms{Left: lease.Unlimited}})
+	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: lease.Terms{Rate: standing.Meter.Rate(), Left: standing.Left}})
+}
+
+// refuse answers a request with no.
+func (d *desk) refuse(s *session, from home, f *lease.Request, refusal *lease.Refuse) {
+	refusal.ID = f.ID
+	d.relay.count.refused.Add(1)
+	d.log.Info("refused a lease", "borrower", s.peer.String(), "address", from.peer,
+		"target", f.Target, "reason", refusal.Reason.String(), "text", refusal.Text)
+	d.tell(s, from, refusal)
 }
 
 // grant makes a lease, or says why not.
-func (d *desk) grant(now time.Duration, s *session, target netip.AddrPort) (*loan, *lease.Refuse) {
-	if text := d.policy.refuses(target, d.own()); text != "" {
+func (d *desk) grant(now time.Duration, here *surroundings, s *session, standing access.Standing, target netip.AddrPort) (*loan, *lease.Refuse) {
+	if text := d.refusesTarget(here, target); text != "" {
 		return nil, &lease.Refuse{Reason: lease.BadTarget, Text: text}
 	}
-	n := 0
+	n, strangers := 0, 0
 	var left *loan // behind by a crash, most likely: a living borrower renews sooner
 	for l := range d.loans {
+		if l.kind == access.Stranger {
+			strangers++
+		}
 		if l.peer != s.peer {
 			continue
 		}
@@ -314,6 +354,8 @@ func (d *desk) grant(now time.Duration, s *session, target netip.AddrPort) (*loa
 	switch {
 	case n >= d.relay.cfg.MaxPerPeer:
 		full = fmt.Sprintf("you have %d leases already", n)
+	case standing.Kind == access.Stranger && strangers >= standing.Leases:
+		full = fmt.Sprintf("all %d leases for strangers are taken", strangers)
 	case len(d.loans) >= d.relay.cfg.MaxLeases:
 		full = fmt.Sprintf("all %d leases are taken", len(d.loans))
 	}
@@ -323,17 +365,33 @@ func (d *desk) grant(now time.Duration, s *session, target netip.AddrPort) (*loa
 	if full != "" {
 		d.end(left, lease.Busy, "a newer lease of the same borrower takes its place")
 	}
+	if device := here.egress(target); d.relay.cfg.Tunnel(device) {
+		d.log.Warn("the way to a target leads through a tunnel of our own; set device to the link that is to be lent", "target", target, "tunnel", device)
+		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the way there leads through a tunnel of the lender's, which is not lent on"}
+	}
 	wan, err := d.open(target)
 	if err != nil {
 		d.log.Warn("opening a socket on the lent device", "device", d.relay.cfg.Device, "error", err)
 		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the lent link is down"}
 	}
-	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s}
+	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s,
+		meter: standing.Meter, kind: standing.Kind}
 	l.used.Store(int64(now))
 	d.loans[l] = struct{}{}
 	d.relay.count.leases.Store(int64(len(d.loans)))
 	s.loan = l
 	return l, nil
+}
+
+// refusesTarget says why a target is not forwarded to; empty if it is.
+func (d *desk) refusesTarget(here *surroundings, target netip.AddrPort) string {
+	if text := d.policy.refuses(target, here.own); text != "" {
+		return text
+	}
+	if !d.policy.private && !d.policy.loopback && here.isNear(target.Addr()) {
+		return "a target in the lender's own network is not allowed"
+	}
+	return ""
 }
 
 // place makes an address that of a lease.
@@ -376,7 +434,22 @@ func (d *desk) forget(l *loan, why string) {
 
 // expire ends what is over.
 func (d *desk) expire(now time.Duration) {
+	var here surroundings
+	if len(d.loans) > 0 {
+		here = d.look()
+		if err := d.book.Settle(); err != nil {
+			d.log.Warn("what was borrowed cannot be written down, so no more is lent by invitation", "error", err)
+		}
+	}
 	for _, l := range slices.Collect(maps.Keys(d.loans)) {
+		if _, refusal := d.judge(&here, l.session, l.home.Load().peer.Addr()); refusal != nil {
+			d.end(l, refusal.Reason, refusal.Text)
+			continue
+		}
+		if text := d.refusesTarget(&here, l.target); text != "" { // it was not when the lease began
+			d.end(l, lease.BadTarget, text)
+			continue
+		}
 		switch {
 		case now >= l.expires:
 			d.end(l, lease.Ended, "not renewed in time")

@@ -552,7 +552,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 			clear(ms[i].Buf[:4])
 			ms[i].Buf[0] = wire.TypeWGData
 		}
-		if back = l.fromTarget(ms, back[:0]); len(back) != batch {
+		if back = l.fromTarget(0, ms, back[:0]); len(back) != batch {
 			t.Fatalf("%d datagrams back", len(back))
 		}
 		for i := range out {

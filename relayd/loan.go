@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
@@ -44,6 +45,8 @@ type loan struct {
 	wan    *udp.Socket
 	up     *ring
 	count  *counters
+	meter  *access.Meter // what the borrower has left; nil: no limit
+	kind   access.Kind   // why it may borrow
 
 	home  atomic.Pointer[home]
 	heard atomic.Int64 // when the target last answered, relay time + 1; 0: never
@@ -108,10 +111,10 @@ func (l *loan) toBorrower(clock func() time.Duration, broken func(*loan)) {
 			}
 			return
 		}
-		if out = l.fromTarget(ms[:n], out[:0]); len(out) == 0 {
+		now := clock()
+		if out = l.fromTarget(now, ms[:n], out[:0]); len(out) == 0 {
 			continue
 		}
-		now := clock()
 		l.heard.Store(int64(now) + 1)
 		l.used.Store(int64(now))
 		h := l.home.Load()
@@ -121,7 +124,7 @@ func (l *loan) toBorrower(clock func() time.Duration, broken func(*loan)) {
 }
 
 // fromTarget appends to out the datagrams that may go to the borrower.
-func (l *loan) fromTarget(ms []udp.Message, out [][]byte) [][]byte {
+func (l *loan) fromTarget(now time.Duration, ms []udp.Message, out [][]byte) [][]byte {
 	for i := range ms {
 		m := &ms[i]
 		if m.Peer != l.target {
@@ -134,10 +137,22 @@ func (l *loan) fromTarget(ms []udp.Message, out [][]byte) [][]byte {
 		case wire.LeaseControl:
 			l.count.drop(DropWANControl)
 		default:
+			if !l.meter.Take(now, l.onTheWire(len(m.Buf))) {
+				l.count.drop(DropAllowance)
+				continue
+			}
 			out = append(out, m.Buf)
 		}
 	}
 	return out
+}
+
+// onTheWire is how long the IP packet of a datagram is on the lent link.
+func (l *loan) onTheWire(payload int) int {
+	if l.target.Addr().Is6() {
+		return payload + 48
+	}
+	return payload + 28
 }
 
 // sendAll sends bufs, passing over those that cannot go, and counts both. The

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -22,6 +23,7 @@ import (
 type Relay struct {
 	cfg       Config
 	start     time.Time
+	book      *access.Book
 	listeners []*listener
 	count     counters
 
@@ -32,6 +34,7 @@ type Relay struct {
 	inbox  chan *letter  // lease control for the desk
 	blank  chan *letter  // letters to write on
 	broken chan *loan    // leases whose link is gone
+	review chan struct{} // room for one: judge all leases anew
 	done   chan struct{} // closed when Run ends
 	loans  sync.WaitGroup
 }
@@ -58,7 +61,11 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, start: time.Now(),
 		inbox: make(chan *letter, inboxSize), blank: make(chan *letter, inboxSize),
-		broken: make(chan *loan), done: make(chan struct{}),
+		broken: make(chan *loan), review: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	var err error
+	if r.book, err = access.NewBook(access.Config{Lender: cfg.PrivateKey.Public(), Listed: cfg.Allow, Open: cfg.Open, Path: cfg.Invitations}); err != nil {
+		return nil, fmt.Errorf("relayd: %w", err)
 	}
 	r.table.Store(&map[netip.AddrPort]*loan{})
 	for range inboxSize {
@@ -92,6 +99,18 @@ func (r *Relay) Addrs() []netip.AddrPort {
 	return as
 }
 
+// Book says who may borrow. Call Review when it has changed.
+func (r *Relay) Book() *access.Book { return r.book }
+
+// Review has all leases judged anew, at once: those who may not borrow any more
+// lose theirs.
+func (r *Relay) Review() {
+	select {
+	case r.review <- struct{}{}:
+	default: // it is about to happen
+	}
+}
+
 // Stats counts what has happened so far.
 func (r *Relay) Stats() Stats { return r.count.snapshot() }
 
@@ -120,7 +139,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	err = g.Wait()
 	close(r.done)
 	r.loans.Wait()
-	return err
+	return errors.Join(err, r.book.Close())
 }
 
 func (r *Relay) closeListeners() {
@@ -198,6 +217,8 @@ func (l *listener) dispatch(now time.Duration, ms []udp.Message) {
 			count.drop(DropNoLease)
 		case !current.admit(now):
 			count.drop(DropUnanswered)
+		case !current.meter.Take(now, current.onTheWire(len(m.Buf))):
+			count.drop(DropAllowance)
 		case !current.up.push(&m.Buf):
 			count.drop(DropQueueFull)
 		default:

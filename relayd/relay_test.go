@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
@@ -578,7 +579,7 @@ func BenchmarkForwarding(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, refusal := d.grant(0, &session{}, sockets[1].LocalAddr())
+	l, refusal := d.grant(0, &surroundings{}, &session{}, access.Standing{}, sockets[1].LocalAddr())
 	if refusal != nil {
 		b.Fatal(refusal.Text)
 	}

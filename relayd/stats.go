@@ -19,6 +19,7 @@ const (
 	DropNoLease      Drop = iota // no lease for that address
 	DropShape                    // neither WireGuard's shape nor ours
 	DropUnanswered               // the target has not answered yet, or not for long
+	DropAllowance                // more than the borrower may have, either way
 	DropQueueFull                // more than the lent link carries
 	DropControlQueue             // more lease control than the desk can read
 
@@ -48,7 +49,7 @@ const (
 
 var dropNames = [numDrops]string{
 	DropNoLease: "no-lease", DropShape: "not-wireguard", DropUnanswered: "target-unanswered",
-	DropQueueFull: "queue-full", DropControlQueue: "control-queue-full",
+	DropAllowance: "over-allowance", DropQueueFull: "queue-full", DropControlQueue: "control-queue-full",
 	DropNotTarget: "not-from-target", DropWANShape: "wan-not-wireguard", DropWANControl: "wan-lease-control",
 	DropTooLong: "send-too-long", DropNoLink: "send-no-link", DropSend: "send-failed",
 	DropMalformed: "control-malformed", DropMAC1: "control-wrong-mac1", DropLimited: "control-rate-limited",

@@ -39,15 +39,15 @@ func within(ps []netip.Prefix, a netip.Addr) bool {
 }
 
 // refuses says why target is not forwarded to; empty if it is. own are the
-// lender's own addresses.
-func (p targetPolicy) refuses(target netip.AddrPort, own []netip.Addr) string {
+// lender's own addresses, and their devices.
+func (p targetPolicy) refuses(target netip.AddrPort, own map[netip.Addr]string) string {
 	if !target.IsValid() || target.Port() == 0 {
 		return "a target has an address and a port"
 	}
 	return p.refusesAddr(target.Addr().Unmap(), own)
 }
 
-func (p targetPolicy) refusesAddr(a netip.Addr, own []netip.Addr) string {
+func (p targetPolicy) refusesAddr(a netip.Addr, own map[netip.Addr]string) string {
 	switch {
 	case a.IsUnspecified():
 		return "the unspecified address is no target"
@@ -62,7 +62,7 @@ func (p targetPolicy) refusesAddr(a netip.Addr, own []netip.Addr) string {
 		return "a link-local address is no target"
 	case within(nowhere, a):
 		return "nobody has that address"
-	case slices.Contains(own, a) && !p.loopback:
+	case own[a] != "" && !p.loopback:
 		return "the lender's own address is no target"
 	case within(privateRanges, a) && !p.private:
 		return "targets in private address ranges are not allowed here"

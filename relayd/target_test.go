@@ -7,7 +7,7 @@ import (
 )
 
 func TestTargets(t *testing.T) {
-	own := []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")}
+	own := map[netip.Addr]string{netip.MustParseAddr("203.0.113.7"): "wwan0", netip.MustParseAddr("2001:db8::7"): "wwan0"}
 	for _, c := range []struct {
 		target            string
 		want, wantPrivate string // part of the refusal, by default and with private targets allowed
@@ -58,7 +58,7 @@ func TestTargets(t *testing.T) {
 	if got := (targetPolicy{}).refuses(netip.AddrPort{}, nil); got == "" {
 		t.Error("no address at all is a target")
 	}
-	if got := (targetPolicy{loopback: true}).refuses(netip.MustParseAddrPort("127.0.0.1:1"), []netip.Addr{netip.MustParseAddr("127.0.0.1")}); got != "" {
+	if got := (targetPolicy{loopback: true}).refuses(netip.MustParseAddrPort("127.0.0.1:1"), map[netip.Addr]string{netip.MustParseAddr("127.0.0.1"): "lo"}); got != "" {
 		t.Errorf("loopback allowed and refused: %s", got)
 	}
 }

@@ -32,6 +32,7 @@ var golden = []struct {
 	{"Refuse", &Refuse{ID: 7, Reason: Busy, Text: "täglich"}, "23 0d00 07000000 01 74c3a4676c696368"},
 	{"Refuse without text", &Refuse{Reason: Ended}, "23 0500 00000000 04"},
 	{"Release", &Release{}, "24 0000"},
+	{"Redeem", &Redeem{ID: InvitationID{1, 7: 8}, Proof: Token{0xcc, 15: 0xdd}}, "25 1800 0100000000000008 cc0000000000000000000000000000dd"},
 }
 
 func unhex(t testing.TB, s string) []byte {
