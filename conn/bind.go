@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
@@ -27,11 +27,12 @@ import (
 // Config makes a Bind.
 type Config struct {
 	// Paths to dial peers by. None: every device with a default route, as
-	// they come and go.
+	// they come and go. Those that have a Match stand for the devices that fit:
+	// with a Name for one of them, without for each.
 	Paths []mux.PathSpec
-	// Exclude names devices that are never a path by default: WireGuard's own
-	// above all.
-	Exclude []string
+	// Exclude names devices that are never a path unless one is named for
+	// them: tunnels above all. It is asked whenever devices change; nil: none.
+	Exclude func() []string
 	// Scheduler makes the scheduler of one session.
 	Scheduler func() schedulers.Scheduler
 	// Mark is the fwmark of all sockets until SetMark says otherwise.
@@ -42,9 +43,19 @@ type Config struct {
 	Trace func(session string) io.Writer
 	// Listen opens sockets; nil: real ones.
 	Listen mux.ListenFunc
-	// Devices names those with a default route where Paths is empty; nil:
-	// netwatch.Devices.
-	Devices func(exclude ...string) ([]string, error)
+	// Watch opens what tells of the devices; nil: netwatch.Open.
+	Watch func() (Watcher, error)
+	// Lookup finds the addresses of a Peer.Name; nil: names are not looked up.
+	Lookup func(ctx context.Context, name string) ([]netip.AddrPort, error)
+}
+
+// Watcher tells of the network devices; *netwatch.Watcher is one.
+type Watcher interface {
+	Read() (netwatch.State, error)
+	// Changes has a value when something has changed; closed or nil: that
+	// cannot be told.
+	Changes() <-chan struct{}
+	Close()
 }
 
 // Bind is a wireguard-go conn.Bind that bonds. See the package's
@@ -71,9 +82,9 @@ type Bind struct {
 	mu      sync.Mutex
 	private control.Key
 	peers   []Peer
-	paths   []mux.PathSpec
+	paths   pathSet
 	mark    uint32
-	watch   chan struct{} // closed to end the watching of devices
+	watch   *watch // nil while closed
 }
 
 var _ wgconn.Bind = (*Bind)(nil)
@@ -83,8 +94,17 @@ func NewBind(cfg Config) (*Bind, error) {
 	if cfg.Scheduler == nil {
 		return nil, errors.New("bind: Config.Scheduler is missing: it makes the scheduler of each session")
 	}
-	if cfg.Devices == nil {
-		cfg.Devices = netwatch.Devices
+	if cfg.Watch == nil {
+		cfg.Watch = func() (Watcher, error) {
+			w, err := netwatch.Open()
+			if err != nil {
+				return nil, err // not w: a nil *netwatch.Watcher is no nil Watcher
+			}
+			return w, nil
+		}
+	}
+	if cfg.Exclude == nil {
+		cfg.Exclude = func() []string { return nil }
 	}
 	if err := checkPaths(cfg.Paths); err != nil {
 		return nil, err
@@ -96,7 +116,6 @@ func NewBind(cfg Config) (*Bind, error) {
 
 		configured: make(map[netip.AddrPort]struct{}),
 		allowed:    make(map[control.Key]control.Key),
-		paths:      cfg.Paths,
 		mark:       cfg.Mark,
 	}
 	b.shell.SetMark(cfg.Mark)
@@ -185,11 +204,7 @@ func (b *Bind) Open(port uint16) ([]wgconn.ReceiveFunc, uint16, error) {
 	q := newQueue(b.shell)
 	b.queue.Store(q)
 	v.Start(v4, v6)
-	if len(b.cfg.Paths) == 0 {
-		b.watch = make(chan struct{})
-		b.rescanLocked()
-		go b.watchDevices(b.watch)
-	}
+	b.watchLocked()
 	for _, d := range *b.dialled.Load() {
 		d.Start()
 	}
@@ -224,10 +239,7 @@ func (b *Bind) closeLocked() error {
 	if q == nil {
 		return nil
 	}
-	if b.watch != nil {
-		close(b.watch)
-		b.watch = nil
-	}
+	b.unwatchLocked()
 	for _, d := range *b.dialled.Load() {
 		d.Stop()
 	}
@@ -303,7 +315,7 @@ func (b *Bind) Send(bufs [][]byte, ep wgconn.Endpoint) error {
 			e.session.Send(bufs)
 			return nil
 		}
-	} else if d := (*b.dialled.Load())[e.addr]; d != nil {
+	} else if d := b.dialledAt(e); d != nil {
 		d.Send(bufs)
 		return nil
 	}
@@ -318,47 +330,22 @@ func (b *Bind) Send(bufs [][]byte, ep wgconn.Endpoint) error {
 	return err
 }
 
-// rescanEvery is how often the devices are looked at when paths follow them.
-const rescanEvery = 2 * time.Second
-
-func (b *Bind) watchDevices(quit chan struct{}) {
-	t := time.NewTicker(rescanEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-quit:
-			return
-		case <-t.C:
-			b.mu.Lock()
-			if b.watch == quit {
-				b.rescanLocked()
-			}
-			b.mu.Unlock()
+// dialledAt is the dialled session that an endpoint belongs to; nil if none.
+func (b *Bind) dialledAt(e *Endpoint) *mux.Dialled {
+	if e.dialled != nil && !e.dialled.Ended() {
+		if e.foreign && e.dialled.Target() != e.addr {
+			e.dialled.Follow(e.addr) // WireGuard sends here: it has found the peer's hand there
+		}
+		return e.dialled
+	}
+	all := *b.dialled.Load()
+	if d := all[e.addr]; d != nil {
+		return d.Dialled
+	}
+	for _, d := range all { // where one has moved to, in the words of `wg set`
+		if d.Target() == e.addr {
+			return d.Dialled
 		}
 	}
-}
-
-// rescanLocked makes every device with a default route a path. Where they
-// cannot be told, there is one path, as the routes say.
-func (b *Bind) rescanLocked() {
-	paths := []mux.PathSpec{{Name: "default"}}
-	devices, err := b.cfg.Devices(b.cfg.Exclude...)
-	switch {
-	case err != nil:
-		b.shell.Log.Warn("which devices have a default route cannot be told; using one path, unbound", "err", err)
-	case len(devices) > 0:
-		paths = paths[:0]
-		for _, d := range devices[:min(len(devices), schedulers.MaxPaths)] {
-			paths = append(paths, mux.PathSpec{Name: d, Device: d})
-		}
-	case len(b.paths) > 0:
-		return // no route at all now: the old ones are as good as any
-	}
-	if slices.Equal(paths, b.paths) {
-		return
-	}
-	b.paths = paths
-	for _, d := range *b.dialled.Load() {
-		d.SetPaths(paths)
-	}
+	return nil
 }

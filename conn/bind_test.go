@@ -8,12 +8,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
 	"github.com/wg-bond/wg-bond/conn/internal/wgtest"
 	"github.com/wg-bond/wg-bond/conn/mux"
+	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/schedulers"
 )
@@ -252,81 +255,178 @@ func TestGarbage(t *testing.T) {
 	})
 }
 
-// TestPathsFollowDevices: where the user names no path, every device with a
-// default route is one, as they come and go.
-func TestPathsFollowDevices(t *testing.T) {
-	var mu sync.Mutex
-	devices := []string{"a"}
-	set := func(names ...string) {
-		mu.Lock()
-		defer mu.Unlock()
-		devices = names
+// fakeDevices is a Watcher of devices that a test sets.
+type fakeDevices struct {
+	mu      sync.Mutex
+	state   netwatch.State
+	changes chan struct{}
+}
+
+// devices are some with an IPv4 default route.
+func devices(names ...string) (s netwatch.State) {
+	for i, name := range names {
+		s.Links = append(s.Links, netwatch.Link{Index: i + 1, Name: name, Up: true, Driver: "drv-" + name,
+			Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.8.100/24")}})
+		s.Routes = append(s.Routes, netwatch.Route{Link: i + 1, Dst: netip.MustParsePrefix("0.0.0.0/0"), Metric: i})
 	}
-	var excluded []string
-	b, err := NewBind(Config{
+	return s
+}
+
+func newFakeDevices(names ...string) *fakeDevices {
+	return &fakeDevices{state: devices(names...), changes: make(chan struct{}, 1)}
+}
+
+func (f *fakeDevices) set(s netwatch.State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = s
+	select {
+	case f.changes <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fakeDevices) Read() (netwatch.State, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state, nil
+}
+func (f *fakeDevices) Changes() <-chan struct{} { return f.changes }
+func (f *fakeDevices) Close()                   {}
+func (f *fakeDevices) open() (Watcher, error)   { return f, nil }
+
+// TestPathsFollowDevices: where the user names no path, every device with a
+// default route is one, as they come and go, but for tunnels, which come and
+// go as well.
+func TestPathsFollowDevices(t *testing.T) {
+	f := newFakeDevices("a", "tun0")
+	var mu sync.Mutex
+	exclude := []string{"wg0", "tun0"}
+	b := openTo(t, Config{
 		Scheduler: newEven,
-		Exclude:   []string{"wg0"},
 		Listen:    wgtest.NewNet().Listen,
-		Devices: func(exclude ...string) ([]string, error) {
+		Watch:     f.open,
+		Exclude: func() []string {
 			mu.Lock()
 			defer mu.Unlock()
-			excluded = exclude
-			return slices.Clone(devices), nil
+			return slices.Clone(exclude)
 		},
-	})
+	}, "127.0.0.1:9")
+	wgtest.Eventually(t, "device a is the path", openLinks(b, "a"))
+	f.set(devices("a", "b", "tun0"))
+	wgtest.Eventually(t, "device b is one too", openLinks(b, "a", "b"))
+	f.set(devices())
+	f.set(devices("b", "tun0"))
+	wgtest.Eventually(t, "device a is none any more", openLinks(b, "b"))
+	mu.Lock()
+	exclude = append(exclude, "b")
+	mu.Unlock()
+	f.set(devices("a", "b", "tun0"))
+	wgtest.Eventually(t, "what became a tunnel is none any more", openLinks(b, "a"))
+}
+
+// openTo makes and opens a Bind with one peer to dial.
+func openTo(t *testing.T, cfg Config, endpoints ...string) *Bind {
+	t.Helper()
+	b, err := NewBind(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	to := netip.MustParseAddrPort("127.0.0.1:9")
-	if err := b.SetPeers(wgtest.Key(t), []Peer{{PublicKey: wgtest.Key(t).Public(), Endpoint: to}}); err != nil {
+	var peers []Peer
+	for _, e := range endpoints {
+		peers = append(peers, Peer{PublicKey: wgtest.Key(t).Public(), Endpoint: netip.MustParseAddrPort(e), Name: "server.test:9"})
+	}
+	if err := b.SetPeers(wgtest.Key(t), peers); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := b.Open(0); err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	open := func(names ...string) func() bool {
-		return func() bool {
-			var got []string
-			for _, l := range b.Status().Peers[0].Links {
-				if l.State == mux.LinkOpen {
-					got = append(got, l.Device)
-				}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// openLinks reports whether the paths that are open are these devices'.
+func openLinks(b *Bind, devices ...string) func() bool {
+	return func() bool {
+		var got []string
+		for _, l := range b.Status().Peers[0].Links {
+			if l.State == mux.LinkOpen {
+				got = append(got, l.Device)
 			}
-			return slices.Equal(got, names)
+		}
+		return slices.Equal(got, devices)
+	}
+}
+
+// TestPathsMatch: entries that say what a device is rather than how it is
+// called. One with a name is one path, and keeps its device while that fits.
+func TestPathsMatch(t *testing.T) {
+	var s pathSet
+	entries := []mux.PathSpec{
+		{Name: "fixed", Device: "eth0"},
+		{Name: "modem", Match: netwatch.Match{Driver: "drv-wwan?"}},
+		{Match: netwatch.Match{Device: "w*"}},
+	}
+	names := func() (got []string) {
+		for _, p := range s.paths {
+			got = append(got, p.Name+"="+p.Device)
+		}
+		return got
+	}
+	for _, step := range []struct {
+		devices []string
+		want    []string
+		absent  int
+	}{
+		{nil, []string{"fixed=eth0"}, 2},
+		{[]string{"wwan1"}, []string{"fixed=eth0", "modem=wwan1"}, 0},
+		{[]string{"wwan0", "wwan1", "wlan0"}, []string{"fixed=eth0", "modem=wwan1", "wlan0=wlan0", "wwan0=wwan0"}, 0},
+		{[]string{"wwan0", "wlan0", "tun0"}, []string{"fixed=eth0", "modem=wwan0", "wlan0=wlan0"}, 0},
+	} {
+		s.update(entries, devices(step.devices...), nil, 0)
+		if diff := cmp.Diff(step.want, names()); diff != "" || len(s.absent) != step.absent {
+			t.Errorf("%v: %d absent, want %d; -want +got:\n%s", step.devices, len(s.absent), step.absent, diff)
 		}
 	}
-	wgtest.Eventually(t, "device a is the path", open("a"))
-	set("a", "b")
-	wgtest.Eventually(t, "device b is one too", open("a", "b"))
-	set()
-	set("b")
-	wgtest.Eventually(t, "device a is none any more", open("b"))
-	mu.Lock()
-	defer mu.Unlock()
-	if !slices.Equal(excluded, []string{"wg0"}) {
-		t.Errorf("excluded were %q, want wg0", excluded)
+}
+
+// TestPathsDamped: a device that comes and goes is used when it has stayed for
+// a while, which doubles.
+func TestPathsDamped(t *testing.T) {
+	var s pathSet
+	now := time.Duration(0)
+	with, without := devices("a", "b"), devices("a")
+	used := func() bool { return s.has("b", mux.PathSpec{}) }
+	var waits []time.Duration
+	for range 6 {
+		s.update(nil, without, nil, now)
+		now += 100 * time.Millisecond
+		s.update(nil, with, nil, now)
+		came := now
+		for !used() {
+			if s.again <= now {
+				t.Fatalf("at %v b is left out, and next is %v", now, s.again)
+			}
+			now = s.again
+			s.update(nil, with, nil, now)
+		}
+		waits = append(waits, now-came)
+	}
+	// The first coming is none after a loss; two losses cost nothing.
+	want := []time.Duration{0, 0, 0, time.Second, 2 * time.Second, 4 * time.Second}
+	if diff := cmp.Diff(want, waits); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
 // TestDevicesUnknown: where the devices cannot be told, one path goes as the
 // routes say.
 func TestDevicesUnknown(t *testing.T) {
-	b, err := NewBind(Config{
+	b := openTo(t, Config{
 		Scheduler: newEven,
-		Devices:   func(...string) ([]string, error) { return nil, errors.ErrUnsupported },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := netip.MustParseAddrPort("127.0.0.1:9")
-	if err := b.SetPeers(wgtest.Key(t), []Peer{{PublicKey: wgtest.Key(t).Public(), Endpoint: to}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := b.Open(0); err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+		Watch:     func() (Watcher, error) { return nil, errors.ErrUnsupported },
+	}, "127.0.0.1:9")
 	wgtest.Eventually(t, "the one path is open", func() bool {
 		l := b.Status().Peers[0].Links
 		return len(l) == 1 && l[0].Device == "" && l[0].State == mux.LinkOpen

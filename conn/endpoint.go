@@ -20,6 +20,8 @@ import (
 type Endpoint struct {
 	addr    netip.AddrPort // of the first kind
 	session *mux.Session   // of the second kind
+	dialled *mux.Dialled   // whose peer is there, or says so if foreign; nil: look it up
+	foreign bool           // see mux.DialConfig.Foreign
 	src     atomic.Pointer[netip.Addr]
 }
 
@@ -27,6 +29,9 @@ type Endpoint struct {
 func (e *Endpoint) remote() wgbond.Remote {
 	if e.session != nil {
 		return e.session.Remote()
+	}
+	if e.dialled != nil {
+		return wgbond.Remote{Peer: e.dialled.Target()}
 	}
 	r := wgbond.Remote{Peer: e.addr}
 	if src := e.src.Load(); src != nil {

@@ -16,6 +16,10 @@ type Peer struct {
 	PublicKey    control.Key
 	PresharedKey control.Key    // zero: none
 	Endpoint     netip.AddrPort // invalid: it dials us, or is not there
+	// Name is what Endpoint was found by, as "host:port"; empty: it was given
+	// as an address. A name is asked for again when the peer does not answer,
+	// and for addresses of the other family.
+	Name string
 }
 
 // dialledPeer is a peer that we dial.
@@ -23,6 +27,7 @@ type dialledPeer struct {
 	*mux.Dialled
 	peer Peer
 	ep   *Endpoint
+	name lookup
 }
 
 // SetPeers sets our private key and the peers: those with an endpoint are
@@ -74,6 +79,11 @@ func (b *Bind) redialLocked(fresh bool) error {
 			continue
 		}
 		p.Endpoint = netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port())
+		for addr, d := range was {
+			if d.peer.PublicKey == p.PublicKey && d.Target() == p.Endpoint {
+				p.Endpoint = addr // where it was followed to, or its name led
+			}
+		}
 		if was[p.Endpoint] == nil && b.learnt(p.Endpoint) {
 			continue
 		}
@@ -100,7 +110,7 @@ func (b *Bind) redialLocked(fresh bool) error {
 	}
 	for addr, d := range next {
 		if was[addr] != d {
-			d.SetPaths(b.paths)
+			d.SetPaths(b.paths.paths)
 			if b.queue.Load() != nil {
 				d.Start()
 			}
@@ -141,11 +151,19 @@ func (b *Bind) dial(p Peer) (*dialledPeer, error) {
 		Preshared: p.PresharedKey,
 		Scheduler: b.cfg.Scheduler(),
 		Sink:      &sink{b, ep},
+		Foreign:   func(from netip.AddrPort, pkts [][]byte) { b.foreign(ep, from, pkts) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
-	return &dialledPeer{d, p, ep}, nil
+	ep.dialled = d
+	return &dialledPeer{Dialled: d, peer: p, ep: ep}, nil
+}
+
+// foreign hands to WireGuard what may be a dialled peer's from another
+// address. If it is, WireGuard answers to the endpoint that it came with.
+func (b *Bind) foreign(ep *Endpoint, from netip.AddrPort, pkts [][]byte) {
+	b.push(&Endpoint{addr: from, dialled: ep.dialled, foreign: true}, pkts)
 }
 
 // replaceServerLocked makes a server with the present private key.

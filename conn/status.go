@@ -29,13 +29,16 @@ type Status struct {
 // Status describes the Bind, its sessions ordered by the peers' keys.
 func (b *Bind) Status() Status {
 	st := Status{Drops: b.shell.Drops.Map(), Peers: []PeerStatus{}}
+	b.mu.Lock()
+	absent := b.paths.absent
+	b.mu.Unlock()
 	for _, d := range *b.dialled.Load() {
 		st.Peers = append(st.Peers, PeerStatus{
 			PublicKey: d.peer.PublicKey.String(),
 			Endpoint:  d.Target(),
 			Dialled:   true,
 			Session:   d.Status(),
-			Links:     d.Links(),
+			Links:     append(d.Links(), absent...),
 		})
 	}
 	if v := b.server.Load(); v != nil {

@@ -136,6 +136,66 @@ func (s *Session) onAttach(f *wire.Attach, from Remote) {
 	s.challenge(l, from)
 }
 
+// Probe asks at once whether path id works: its own address has changed, or
+// the peer's. The peer learns of the new address by the question.
+func (s *Session) Probe(now time.Duration, id schedulers.PathID) {
+	s.now = now
+	if l := s.links[id]; l != nil {
+		l.path.Hasten(now)
+		s.advance()
+	}
+}
+
+// askEvery is how often at most a client asks an address whether the server is
+// there.
+const askEvery = 50 * time.Millisecond
+
+// ReceiveForeign takes, at a client, a datagram that came to path id's socket
+// from an address that the path does not lead to. WireGuard judges its own
+// datagrams. A control message that opens under the session's keys was made by
+// the server, which seems to have moved: it is asked at the new address, and
+// its answer, which none other can give, moves the path there. So a copy sent
+// from a false address moves nothing.
+func (s *Session) ReceiveForeign(now time.Duration, id schedulers.PathID, from Remote, pkt []byte) {
+	s.now = now
+	l := s.links[id]
+	if l == nil || wire.Kind(pkt) != wire.SessionControl || wire.ControlKind(pkt) != wire.Sealed {
+		s.ReceiveStray(now, from, pkt)
+		return
+	}
+	authentic := s.receiveControl(l, from, pkt)
+	s.cfg.Pool.Put(pkt)
+	l = s.links[id] // which is another now if the server has begun anew
+	if authentic && l != nil && s.transport != nil && (l.candidate != from || s.now-l.askedAt >= askEvery) {
+		l.candidate, l.askedAt, l.askID = from, s.now, l.path.ProbeID()
+		l.pings[l.askID%uint32(len(l.pings))] = sentPing{id: l.askID, sent: s.now}
+		s.begin(l.id)
+		s.add(&wire.Ping{Path: uint8(l.id), ID: l.askID, Sent: wire.ClockOf(s.now)})
+		s.sendStray(l, from)
+	}
+	s.advance()
+}
+
+// proved moves a client's path to the address that answered.
+func (s *Session) proved(l *link, id uint32) {
+	if s.cfg.Role == Client && l.askID == id && l.candidate.Peer.IsValid() {
+		l.remote, l.candidate = l.candidate, Remote{}
+		s.remotes++
+		s.counts.serverMoves++
+	}
+}
+
+// sendStray seals the message being made for an address that is not l's.
+func (s *Session) sendStray(l *link, to Remote) {
+	if len(s.strays) >= maxStrays {
+		s.counts.drop(dropControlQueue)
+		return
+	}
+	b := s.transport.Seal(nil, s.message)
+	s.trace.made(l.id, len(b)+l.cfg.Overhead, true)
+	s.strays = append(s.strays, Stray{To: to, Path: l.id, Datagram: b})
+}
+
 // onStrayPath challenges the new address of a path that is attached: its NAT
 // changed, or it roamed.
 func (s *Session) onStrayPath(id schedulers.PathID, from Remote) {
@@ -154,25 +214,24 @@ func (s *Session) challenge(l *link, to Remote) {
 	}
 	s.begin(l.id)
 	s.add(&wire.Challenge{Path: uint8(l.id), Nonce: l.nonce})
-	if len(s.strays) < maxStrays {
-		b := s.transport.Seal(nil, s.message)
-		s.trace.made(l.id, len(b)+l.cfg.Overhead, true)
-		s.strays = append(s.strays, Stray{To: to, Datagram: b})
-	} else {
-		s.counts.drop(dropControlQueue)
-	}
+	s.sendStray(l, to)
 }
 
 const maxStrays = 64
 
-// onChallenge returns a challenge, on the path it names and came by.
-func (s *Session) onChallenge(l *link, f *wire.Challenge) {
+// onChallenge returns a challenge, on the path it names and came by, to where
+// it came from.
+func (s *Session) onChallenge(l *link, from Remote, f *wire.Challenge) {
 	if s.cfg.Role != Client || l == nil || uint8(l.id) != f.Path {
 		s.counts.drop(dropWrongRole)
 		return
 	}
 	s.begin(l.id)
 	s.add(&wire.ChallengeReply{Path: f.Path, Nonce: f.Nonce})
+	if from != l.remote { // the server has moved
+		s.sendStray(l, from)
+		return
+	}
 	s.finish(l)
 }
 
@@ -293,7 +352,8 @@ func (s *Session) Strays(out []Stray) []Stray {
 	return out
 }
 
-// Remote tells, at a server, where path id leads; false if it is not attached.
+// Remote tells where path id leads: at a server, false if it is not attached;
+// at a client, true only if the server has moved (see ReceiveForeign).
 func (s *Session) Remote(id schedulers.PathID) (Remote, bool) {
 	l := s.links[id]
 	if l == nil || !l.remote.Peer.IsValid() {

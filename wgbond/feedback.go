@@ -215,6 +215,7 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	}
 	ping := *slot
 	slot.sent = -1
+	s.proved(l, f.ID)
 	s.reportAt = s.now
 	if ping.probe > 0 || ping.behind > 0 {
 		s.onProbePong(l, ping)

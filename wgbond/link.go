@@ -51,9 +51,11 @@ type link struct {
 	attached    bool
 	attachAt    time.Duration // client: when Attach goes out next
 	attachTries int
-	remote      Remote // server
-	candidate   Remote // server: challenged
+	remote      Remote // client: only if the server moved
+	candidate   Remote // to be proved: challenged by a server, asked by a client
 	nonce       [8]byte
+	askID       uint32        // client: of the ping that asks the candidate
+	askedAt     time.Duration // client
 
 	// The data sent by this path, and what of it the peer reported, whose
 	// totals may have begun before this path or after it.

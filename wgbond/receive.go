@@ -88,21 +88,21 @@ func (s *Session) OwnsReceiver(index uint32) bool {
 }
 
 // receiveControl opens a control datagram. l is nil if it came from an address
-// that is no path's.
-func (s *Session) receiveControl(l *link, from Remote, pkt []byte) {
+// that is no path's. It reports whether the peer made it, under our keys.
+func (s *Session) receiveControl(l *link, from Remote, pkt []byte) (authentic bool) {
 	switch wire.ControlKind(pkt) {
 	case wire.Response, wire.CookieReply:
 		s.onHandshake(pkt)
-		return
+		return false
 	case wire.Sealed:
 	default:
 		s.counts.drop(dropUnexpectedControl)
-		return
+		return false
 	}
 	plaintext, err := s.open(pkt)
 	if err != nil {
 		s.counts.drop(dropForgedControl)
-		return
+		return false
 	}
 	s.trace.came(l, plaintext, len(pkt))
 	s.dec.Reset(plaintext)
@@ -128,6 +128,7 @@ func (s *Session) receiveControl(l *link, from Remote, pkt []byte) {
 	if l == nil && s.cfg.Role == Server && !attaching {
 		s.onStrayPath(schedulers.PathID(s.dec.Path()), from)
 	}
+	return true
 }
 
 func (s *Session) open(pkt []byte) ([]byte, error) {
@@ -175,7 +176,7 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 	case *wire.Attach:
 		s.onAttach(f, from)
 	case *wire.Challenge:
-		s.onChallenge(l, f)
+		s.onChallenge(l, from, f)
 	case *wire.ChallengeReply:
 		s.onChallengeReply(f, from)
 	case *wire.Attached:

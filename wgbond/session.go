@@ -101,6 +101,7 @@ type Config struct {
 // Stray is a datagram for an address that is not a path's (yet).
 type Stray struct {
 	To       Remote
+	Path     schedulers.PathID // a client's: by whose socket it goes
 	Datagram []byte
 }
 
@@ -344,6 +345,14 @@ func (s *Session) ready(l *link) bool {
 // Bonded reports whether the session has keys and an attached, working path.
 func (s *Session) Bonded() bool { return s.transport != nil && s.workingLinks() != 0 }
 
+// Lost is for how long a session with keys has had no working path; 0: it has.
+func (s *Session) Lost(now time.Duration) time.Duration {
+	if s.transport == nil || s.workingLinks() != 0 {
+		return 0
+	}
+	return max(now-s.dial.worked, 0)
+}
+
 // workingLinks has a bit set for each path that may carry data.
 func (s *Session) workingLinks() (mask uint32) {
 	for id, l := range s.links {
@@ -373,7 +382,9 @@ func (s *Session) Close(now time.Duration, reason wire.CloseReason) {
 		return
 	}
 	for _, l := range s.links {
-		if l != nil && l.attached {
+		// A client also says so where its Attach is under way: the server may know
+		// the path already, or this one may be the only one there is.
+		if l != nil && (l.attached || s.cfg.Role == Client) {
 			s.begin(l.id)
 			s.add(&wire.Close{Reason: reason})
 			s.finish(l)

@@ -83,6 +83,7 @@ type counters struct {
 	strayData    uint64
 	peerRestarts uint64
 	bondLost     uint64
+	serverMoves  uint64
 	closes       uint64
 }
 
@@ -107,6 +108,8 @@ type Status struct {
 	// Suspects counts paths falling silent, Failovers changes of the plain
 	// path, PeerRestarts peers that had begun anew, BondLost bonds given up.
 	Suspects, Failovers, PeerRestarts, BondLost uint64
+	// ServerMoves counts paths that followed the server to another address.
+	ServerMoves uint64
 	// Spurious counts packets that were taken for lost and came after all.
 	Spurious uint64
 	// TunnelMTU is the largest MTU of the tunnel that every path carries, as
@@ -158,7 +161,7 @@ func (s *Session) Status(now time.Duration) Status {
 		Bonded: s.Bonded(), Queue: s.queueBytes,
 		RepairsSent: s.counts.repairs, CopiesSent: s.counts.copies, Sent: s.counts.sent, Got: s.counts.got, Plain: s.counts.plain,
 		Suspects: s.counts.suspects, Failovers: s.counts.failovers,
-		PeerRestarts: s.counts.peerRestarts, BondLost: s.counts.bondLost,
+		PeerRestarts: s.counts.peerRestarts, BondLost: s.counts.bondLost, ServerMoves: s.counts.serverMoves,
 		Spurious: s.hist.Counts().Spurious, TunnelMTU: s.tunnelMTU(),
 		Drops: map[string]uint64{},
 	}

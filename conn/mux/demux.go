@@ -157,7 +157,7 @@ func (v *Server) sealed(r *reader, m *udp.Message, from wgbond.Remote) bool {
 	s := v.byIdx[index]
 	v.mu.RUnlock()
 	switch {
-	case s != nil && s == a.s:
+	case s != nil && s == a.s && m.Local == a.local: // else the client found us at another address
 		r.enter(s)
 		s.engine.Receive(r.now, a.id, m.Buf)
 		return true

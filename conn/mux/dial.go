@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/control"
@@ -25,16 +27,50 @@ type PathSpec struct {
 	Backup, Metered bool
 	Weight          float64 // relative; 0 means 1
 	MaxRate         float64 // bytes per second; 0: no limit
+
+	// Match, in a Bind's configuration, stands for Device: the Bind finds the
+	// devices that fit, as they come and go. Its paths have a Device instead.
+	Match netwatch.Match
+	// MonthlyQuota is what the path may carry between two QuotaDays, bytes of
+	// whole IP packets, both directions; 0: no limit. A Bind keeps to it.
+	MonthlyQuota uint64
+	QuotaDay     int // of the month, from 1; a shorter month ends before it
+	// Count is added to as the path carries, bytes of whole IP packets, both
+	// directions, what goes to and from a relay included; nil: not counted.
+	Count *atomic.Uint64
+}
+
+// Way is how far a path's device leads at present, which changes while the
+// path stays what it is.
+type Way struct {
+	Known bool // else anything may be
+	netwatch.Reach
+}
+
+// distance is how far it leads in the family of a.
+func (w Way) distance(a netip.Addr) netwatch.Distance {
+	if a.Is4() {
+		return w.V4
+	}
+	return w.V6
 }
 
 // DialConfig says whom to dial and with which keys.
 type DialConfig struct {
+	// Target is where the peer is; Others are its other addresses, if it has
+	// any: a path uses the first that its device leads to.
 	Target    netip.AddrPort
+	Others    []netip.AddrPort
 	Private   control.Key
 	Remote    control.Key // the peer's public key
 	Preshared control.Key
 	Scheduler schedulers.Scheduler
 	Sink      Sink
+	// Foreign takes WireGuard's datagrams that came to a path's socket from
+	// elsewhere while the session is plain: only WireGuard can tell whether
+	// they are the peer's (then see Follow). Like Sink.Deliver it owns the
+	// datagrams. Nil: they are dropped.
+	Foreign func(from netip.AddrPort, pkts [][]byte)
 }
 
 // Dialled is a session in the client's role: each of its paths has a socket
@@ -44,14 +80,18 @@ type Dialled struct {
 	shell *Shell
 	cfg   DialConfig
 
-	mu      sync.Mutex // guards all below; taken before Session.mu
+	primary atomic.Pointer[netip.AddrPort] // the first of targets
+
+	mu      sync.Mutex       // guards all below; taken before Session.mu
+	targets []netip.AddrPort // at least one
 	paths   []*dialPath
 	running bool
 }
 
 // Dial makes a session that dials cfg.Target once it has paths and is started.
 func (sh *Shell) Dial(cfg DialConfig) (*Dialled, error) {
-	cfg.Target = netip.AddrPortFrom(cfg.Target.Addr().Unmap(), cfg.Target.Port())
+	targets := unmapped(append([]netip.AddrPort{cfg.Target}, cfg.Others...))
+	cfg.Target = targets[0]
 	initiator, err := control.NewInitiator(control.InitiatorConfig{
 		Service:   control.Bond,
 		Private:   cfg.Private,
@@ -71,31 +111,50 @@ func (sh *Shell) Dial(cfg DialConfig) (*Dialled, error) {
 		Rand:      rand.Reader,
 		Trace:     sh.recorder(cfg.Target.String()),
 	})
-	d := &Dialled{Session: newSession(sh, engine, cfg.Sink), shell: sh, cfg: cfg}
+	d := &Dialled{Session: newSession(sh, engine, cfg.Sink), shell: sh, cfg: cfg, targets: targets}
+	d.primary.Store(&targets[0])
 	d.Session.attend(cfg.Scheduler)
 	d.Session.refused = d.refused
 	return d, nil
 }
 
-// Target is where the peer is dialled.
-func (d *Dialled) Target() netip.AddrPort { return d.cfg.Target }
+func unmapped(addrs []netip.AddrPort) []netip.AddrPort {
+	for i, a := range addrs {
+		addrs[i] = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	return addrs
+}
+
+// Path is a path to use, and where its device leads.
+type Path struct {
+	PathSpec
+	Way
+}
 
 // SetPaths sets the paths to use. Paths that stay as they are are not
-// disturbed; those that are no longer listed are withdrawn.
-func (d *Dialled) SetPaths(specs []PathSpec) {
+// disturbed; those that are no longer listed are withdrawn. One whose device
+// has other addresses than before is asked at once whether it still works, so
+// that the peer learns of them.
+func (d *Dialled) SetPaths(paths []Path) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was := d.paths
-	d.paths = make([]*dialPath, 0, len(specs))
+	d.setPathsLocked(paths)
+}
+
+func (d *Dialled) setPathsLocked(paths []Path) {
+	was := slices.Clone(d.paths)
+	d.paths = make([]*dialPath, 0, len(paths))
 	var added []*dialPath
-	for _, spec := range specs {
-		same := func(p *dialPath) bool { return p.spec == spec }
+	for _, path := range d.withoutCLAT(paths) {
+		to := choose(d.targets, path)
+		same := func(p *dialPath) bool { return p.spec == path.PathSpec && p.servesLocked(to) }
 		if i := slices.IndexFunc(was, same); i >= 0 {
+			was[i].lead(path.Way, to)
 			d.paths = append(d.paths, was[i])
-			was = slices.Delete(slices.Clone(was), i, i+1)
+			was = slices.Delete(was, i, i+1)
 			continue
 		}
-		p := newDialPath(d, spec)
+		p := newDialPath(d, path, to)
 		d.paths = append(d.paths, p)
 		added = append(added, p)
 	}
@@ -109,6 +168,95 @@ func (d *Dialled) SetPaths(specs []PathSpec) {
 			p.start()
 		}
 	}
+}
+
+// SetTargets sets the peer's addresses, at least one: its name leads elsewhere
+// now. Paths of the same family go on; the others begin anew.
+func (d *Dialled) SetTargets(targets []netip.AddrPort) {
+	targets = unmapped(slices.Clone(targets))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.Equal(targets, d.targets) {
+		return
+	}
+	d.targets = targets
+	d.primary.Store(&targets[0])
+	d.Session.remote.Store(nil) // what was followed led to the old place
+	paths := make([]Path, 0, len(d.paths))
+	for _, p := range d.paths {
+		paths = append(paths, Path{p.spec, p.wayNow()})
+	}
+	d.setPathsLocked(paths)
+}
+
+// Silence is for how long the peer has left unanswered what was to be answered;
+// 0: it has not.
+func (d *Dialled) Silence() time.Duration {
+	now := d.begin()
+	defer d.end(now)
+	silent := d.engine.Lost(now)
+	if heard := time.Duration(d.heard.Load()); d.asked > heard {
+		silent = max(silent, now-d.asked)
+	}
+	return silent
+}
+
+// Targets are the peer's addresses, as they were set.
+func (d *Dialled) Targets() []netip.AddrPort {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.targets)
+}
+
+// Target is where the peer is now: where it was last followed to, or else the
+// first of its addresses.
+func (d *Dialled) Target() netip.AddrPort {
+	if r := d.Session.remote.Load(); r != nil {
+		return r.Peer
+	}
+	return *d.primary.Load()
+}
+
+// Follow leads the direct paths of an address's family there: WireGuard has
+// found a datagram from there to be the peer's. A bonded session finds out for
+// itself, and is left alone.
+func (d *Dialled) Follow(to netip.AddrPort) {
+	now := d.begin()
+	if d.engine.Bonded() {
+		d.end(now)
+		return
+	}
+	d.remote.Store(&wgbond.Remote{Peer: to})
+	for _, o := range d.outlets {
+		if o != nil && o.route.direct && o.route.to.IsValid() && o.route.to.Addr().Is4() == to.Addr().Is4() {
+			o.route.to = to
+		}
+	}
+	d.end(now)
+}
+
+// choose finds the address for a path: the one that its device leads to best,
+// of equals the first.
+func choose(targets []netip.AddrPort, path Path) netip.AddrPort {
+	best := targets[0]
+	if path.Known && !path.Relay.IsValid() {
+		for _, t := range targets[1:] {
+			if path.distance(t.Addr()) > path.distance(best.Addr()) {
+				best = t
+			}
+		}
+	}
+	return best
+}
+
+// withoutCLAT leaves out the IPv4 ends of translators if the peer can be
+// reached by IPv6 itself: the same link twice carries no more.
+func (d *Dialled) withoutCLAT(paths []Path) []Path {
+	has6 := slices.ContainsFunc(d.targets, func(t netip.AddrPort) bool { return !t.Addr().Is4() })
+	if !has6 || !slices.ContainsFunc(paths, func(p Path) bool { return p.V6 == netwatch.Everywhere }) {
+		return paths
+	}
+	return slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return p.CLAT })
 }
 
 // Start opens the paths' sockets and sets the session going.

@@ -37,7 +37,7 @@ func newLeaseKeeper(p *dialPath) (*leaseKeeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay %v: %w", p.spec.Relay, err)
 	}
-	borrower, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: initiator, Target: p.d.cfg.Target})
+	borrower, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: initiator, Target: p.target})
 	if err != nil {
 		return nil, fmt.Errorf("relay %v: %w", p.spec.Relay, err)
 	}
@@ -101,6 +101,8 @@ func (k *leaseKeeper) keep(sock Socket, quit, done chan struct{}) {
 				err = werr
 				p.d.refused(0, sock, werr)
 			}
+			r := p.route(sock)
+			r.tally(out)
 			clear(out)
 		}
 		if next != lease.Never {

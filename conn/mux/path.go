@@ -2,11 +2,13 @@ package mux
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
@@ -55,12 +57,16 @@ const retryOpen = time.Second
 type dialPath struct {
 	d     *Dialled
 	spec  PathSpec
-	to    netip.AddrPort // where datagrams go: the relay or the target
-	lease *leaseKeeper   // nil without a relay
+	lease *leaseKeeper // nil without a relay
 	// broken says why the path can never work; it is not started then.
 	broken error
 
-	mu     sync.Mutex // guards all below; taken before Session.mu
+	wake chan struct{} // room for one: try again at once
+
+	mu     sync.Mutex     // guards all below; taken before Session.mu
+	target netip.AddrPort // the peer
+	to     netip.AddrPort // where datagrams go: the relay or the target
+	way    Way
 	sock   Socket
 	port   uint16 // of the latest socket: the next one asks for the same
 	id     schedulers.PathID
@@ -71,8 +77,9 @@ type dialPath struct {
 	done   chan struct{}
 }
 
-func newDialPath(d *Dialled, spec PathSpec) *dialPath {
-	p := &dialPath{d: d, spec: spec, to: d.cfg.Target, state: LinkClosed}
+func newDialPath(d *Dialled, path Path, target netip.AddrPort) *dialPath {
+	spec := path.PathSpec
+	p := &dialPath{d: d, spec: spec, target: target, to: target, way: path.Way, state: LinkClosed, wake: make(chan struct{}, 1)}
 	if spec.Relay.IsValid() {
 		p.to = netip.AddrPortFrom(spec.Relay.Addr().Unmap(), spec.Relay.Port())
 		if p.lease, p.broken = newLeaseKeeper(p); p.broken != nil {
@@ -80,6 +87,71 @@ func newDialPath(d *Dialled, spec PathSpec) *dialPath {
 		}
 	}
 	return p
+}
+
+// servesLocked reports whether the path can lead to a peer's address as it is:
+// a socket is of one family, a lease for one target. Dialled.mu is held.
+func (p *dialPath) servesLocked(target netip.AddrPort) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target == target || p.lease == nil && p.target.Addr().Is4() == target.Addr().Is4()
+}
+
+// lead takes in how far the device leads now, and where the peer is.
+func (p *dialPath) lead(way Way, target netip.AddrPort) {
+	p.mu.Lock()
+	moved := p.target != target
+	news := moved || way != p.way
+	p.way, p.target = way, target
+	if p.lease == nil {
+		p.to = target
+	}
+	id, added, sock := p.id, p.added, p.sock
+	p.mu.Unlock()
+	if !news {
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	if !added {
+		return
+	}
+	s := p.d.Session
+	if moved && sock != nil && p.lease == nil {
+		s.setRoute(id, p.route(sock))
+	}
+	now := s.begin()
+	s.engine.Probe(now, id)
+	s.end(now)
+}
+
+func (p *dialPath) wayNow() Way {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.way
+}
+
+// route leads to the peer by a socket: to where it was followed, unless it is
+// reached by a relay.
+func (p *dialPath) route(sock Socket) route {
+	p.mu.Lock()
+	r := route{sock: sock, to: p.to, direct: p.lease == nil, count: p.spec.Count}
+	p.mu.Unlock()
+	if m := p.d.Session.remote.Load(); r.direct && m != nil && m.Peer.Addr().Is4() == r.to.Addr().Is4() {
+		r.to = m.Peer
+	}
+	r.overhead = overhead(r.to.Addr())
+	return r
+}
+
+// overhead is the size of the IP and UDP headers, bytes.
+func overhead(a netip.Addr) int {
+	if a.Is4() {
+		return 28
+	}
+	return 48
 }
 
 func (p *dialPath) start() {
@@ -135,7 +207,7 @@ func (p *dialPath) withdraw() {
 // join puts the path in the engine's hands, or leads it to its new socket.
 func (p *dialPath) join(sock Socket) {
 	s := p.d.Session
-	r := route{sock: sock, to: p.to}
+	r := p.route(sock)
 	p.mu.Lock()
 	id, added := p.id, p.added
 	p.mu.Unlock()
@@ -144,10 +216,6 @@ func (p *dialPath) join(sock Socket) {
 		p.note(LinkOpen, nil)
 		return
 	}
-	overhead := 28 // IPv4 and UDP headers
-	if p.to.Addr().Is6() {
-		overhead = 48
-	}
 	now := s.begin()
 	id, err := s.engine.AddPath(now, wgbond.PathConfig{
 		Name:     p.spec.Name,
@@ -155,7 +223,7 @@ func (p *dialPath) join(sock Socket) {
 		Metered:  p.spec.Metered,
 		Weight:   p.spec.Weight,
 		MaxRate:  p.spec.MaxRate,
-		Overhead: overhead,
+		Overhead: r.overhead,
 	})
 	if err == nil {
 		s.addOutletLocked(id, r)
@@ -200,6 +268,7 @@ func (p *dialPath) keep(quit, done chan struct{}) {
 		select {
 		case <-quit:
 			return
+		case <-p.wake:
 		case <-time.After(retryOpen):
 		}
 	}
@@ -207,13 +276,16 @@ func (p *dialPath) keep(quit, done chan struct{}) {
 
 // open opens the socket, unless quit is closed.
 func (p *dialPath) open(quit chan struct{}) (Socket, error) {
+	p.mu.Lock()
+	port, to, way := p.port, p.to, p.way
+	p.mu.Unlock()
 	local := netip.IPv4Unspecified()
-	if p.to.Addr().Is6() {
+	if to.Addr().Is6() {
 		local = netip.IPv6Unspecified()
 	}
-	p.mu.Lock()
-	port := p.port
-	p.mu.Unlock()
+	if way.Known && way.distance(to.Addr()) == netwatch.Nowhere && p.lease == nil && !to.Addr().IsLinkLocalUnicast() {
+		return nil, unreachable(p.spec.Device, to.Addr(), way)
+	}
 	cfg := udp.Config{Device: p.spec.Device, Local: netip.AddrPortFrom(local, port)}
 	// The port of before keeps the peer's idea of the path, and a NAT's, true.
 	sock, err := p.d.shell.Listen(cfg)
@@ -233,6 +305,18 @@ func (p *dialPath) open(quit chan struct{}) (Socket, error) {
 	}
 	p.sock, p.port = sock, sock.LocalAddr().Port()
 	return sock, nil
+}
+
+// unreachable says why a device does not lead to an address.
+func unreachable(device string, to netip.Addr, way Way) error {
+	family, other := "IPv4", "IPv6"
+	if to.Is6() {
+		family, other = other, family
+	}
+	if way.V4 == netwatch.Nowhere && way.V6 == netwatch.Nowhere {
+		return fmt.Errorf("%s has no address (yet)", device)
+	}
+	return fmt.Errorf("%s has no %s address, only %s, and the server is at %v: give the endpoint as a name that has both", device, family, other, to)
 }
 
 // lost forgets the socket; the engine learns that the path is down, unless we
@@ -269,16 +353,23 @@ func (p *dialPath) read(sock Socket) error {
 			return err
 		}
 		p.mu.Lock()
-		id, added := p.id, p.added
+		id, added, to := p.id, p.added, p.to
 		p.mu.Unlock()
 		now := s.begin()
-		if n > 0 {
-			s.heard.Store(int64(now))
+		if o := s.outlets[id]; added && o != nil && o.route.to.IsValid() {
+			to = o.route.to // where the peer was followed to
 		}
+		bytes := 0
 		for i := range ms[:n] {
 			m := &ms[i]
-			if m.Peer != p.to {
-				shell.Drops.Add(DropForeignSource, 1)
+			bytes += len(m.Buf) + overhead(to.Addr())
+			if m.Peer == to {
+				s.heard.Store(int64(now))
+			}
+			if m.Peer != to {
+				if !p.foreign(now, id, added, m) {
+					shell.Drops.Add(DropForeignSource, 1)
+				}
 			} else if reason, ok := p.sort(m.Buf); !ok {
 				shell.Drops.Add(reason, 1)
 			} else if wire.Kind(m.Buf) == wire.LeaseControl {
@@ -292,7 +383,29 @@ func (p *dialPath) read(sock Socket) error {
 			m.Buf = m.Buf[:wgbond.MaxDatagram]
 		}
 		s.end(now)
+		if p.spec.Count != nil {
+			p.spec.Count.Add(uint64(bytes))
+		}
 	}
+}
+
+// foreign takes what came from elsewhere than the path leads to, and reports
+// whether it was of use: the server may have moved. Session.mu is held.
+func (p *dialPath) foreign(now time.Duration, id schedulers.PathID, added bool, m *udp.Message) bool {
+	s, pool := p.d.Session, &p.d.shell.Pool
+	if _, ok := p.sort(m.Buf); !ok || !added || p.lease != nil || wire.Kind(m.Buf) == wire.LeaseControl {
+		return false
+	}
+	switch {
+	case s.engine.Bonded(), wire.Kind(m.Buf) == wire.SessionControl:
+		s.engine.ReceiveForeign(now, id, wgbond.Remote{Peer: m.Peer}, m.Buf)
+	case p.d.cfg.Foreign != nil:
+		p.d.cfg.Foreign(m.Peer, [][]byte{m.Buf}) // rare: only until WireGuard has judged
+	default:
+		return false
+	}
+	m.Buf = pool.Get()
+	return true
 }
 
 // sort tells whether a datagram is one that a client's path carries.

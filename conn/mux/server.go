@@ -94,8 +94,9 @@ type served struct {
 
 // attachment is what an address leads to.
 type attachment struct {
-	s  *served
-	id schedulers.PathID
+	s     *served
+	id    schedulers.PathID
+	local netip.Addr // our own address that it is known to write to
 }
 
 type listeners struct{ v4, v6 Socket }
@@ -314,7 +315,7 @@ func (v *Server) movedLocked(s *served) {
 		for id := range schedulers.PathID(schedulers.MaxPaths) {
 			if rem, ok := s.engine.Remote(id); ok {
 				// The latest to prove an address its own has it.
-				v.byAddr[rem.Peer] = attachment{s, id}
+				v.byAddr[rem.Peer] = attachment{s, id, rem.Local}
 				s.addrs = append(s.addrs, rem.Peer)
 			}
 		}

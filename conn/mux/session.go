@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
@@ -63,9 +64,11 @@ type Session struct {
 
 	scheduler schedulers.Scheduler // the engine's; see attend
 
-	remote atomic.Pointer[wgbond.Remote] // a server's latest idea of where the peer is
-	heard  atomic.Int64                  // when anything arrived: engine time
-	over   atomic.Bool                   // ended for good
+	// remote is a server's latest idea of where the peer is; a client's, where
+	// the server was followed to, nil if it is where it was set.
+	remote atomic.Pointer[wgbond.Remote]
+	heard  atomic.Int64 // when anything arrived: engine time
+	over   atomic.Bool  // ended for good
 
 	// mu guards the engine and all below. It is never held over I/O, nor
 	// while calling the Sink. Lock order: Session.mu before Server.mu.
@@ -78,7 +81,8 @@ type Session struct {
 	handing  bool          // a goroutine is handing over
 	due      time.Duration // what timer is set for
 	timer    *time.Timer
-	version  uint64 // of the engine's remotes
+	asked    time.Duration // when WireGuard first sent something since the peer was heard
+	version  uint64        // of the engine's remotes
 	strays   []wgbond.Stray
 	run      *run // nil while halted
 }
@@ -105,7 +109,11 @@ type outlet struct {
 type route struct {
 	sock Socket
 	to   netip.AddrPort
-	from netip.Addr
+	from netip.Addr // a server's: of our addresses the one that the peer writes to
+
+	direct   bool           // a client's: to the peer itself, not to a relay
+	count    *atomic.Uint64 // of bytes written, headers included; nil: not counted
+	overhead int            // of each datagram; only if count is set
 }
 
 func newSession(shell *Shell, engine *wgbond.Session, sink Sink) *Session {
@@ -150,6 +158,9 @@ func (s *Session) Send(pkts [][]byte) {
 		s.shell.Drops.Add(DropClosed, len(pkts))
 		return
 	}
+	if s.asked <= time.Duration(s.heard.Load()) {
+		s.asked = now
+	}
 	s.engine.Send(now, pkts)
 	s.end(now)
 }
@@ -188,9 +199,7 @@ func (s *Session) end(now time.Duration) {
 		s.shell.Pool.PutAll(s.inbox[maxInbox:])
 		s.inbox = s.inbox[:maxInbox]
 	}
-	if s.socketFor != nil {
-		s.followRemotes()
-	}
+	s.followRemotes()
 	for ready := s.engine.Ready() &^ s.flushing; ready != 0; ready &= ready - 1 {
 		if o := s.outlets[lowestBit(ready)]; o != nil {
 			o.signal()
@@ -428,6 +437,13 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 		var tooLong int
 		if r.sock != nil && r.to.IsValid() {
 			tooLong, err = s.shell.write(r.sock, batch, r.to, r.from)
+			r.tally(batch)
+			if err != nil && udp.Gone(err) && r.from.IsValid() {
+				// Perhaps only the address that the peer wrote to is gone: it finds us
+				// at another. What this batch held is lost, as on any path.
+				s.leaveAddress(o, r)
+				err = nil
+			}
 		} else {
 			s.shell.Drops.Add(DropNoSocket, len(batch))
 			err = errNoSocket
@@ -455,17 +471,58 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 	return ok
 }
 
-// followRemotes brings a server's outlets up to date with where the engine
-// knows the peer's paths to lead.
+// tally counts what was written.
+func (r *route) tally(batch [][]byte) {
+	if r.count == nil {
+		return
+	}
+	n := len(batch) * r.overhead
+	for _, b := range batch {
+		n += len(b)
+	}
+	r.count.Add(uint64(n))
+}
+
+// leaveAddress has outlet o, if it still leads where r does, send from whatever
+// address the routes say.
+func (s *Session) leaveAddress(o *outlet, r route) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.route == r {
+		o.route.from = netip.Addr{}
+	}
+}
+
+// followRemotes brings the outlets up to date with where the engine knows the
+// paths to lead: a server's to its peer, a client's to a server that moved.
 func (s *Session) followRemotes() {
 	v := s.engine.RemotesVersion()
 	if v == s.version {
 		return
 	}
 	s.version = v
+	if s.socketFor == nil {
+		s.followServerLocked()
+		return
+	}
 	s.rerouteLocked()
 	if s.moved != nil {
 		s.moved()
+	}
+}
+
+// followServerLocked leads a client's paths to where the server proved to be.
+func (s *Session) followServerLocked() {
+	for id, o := range s.outlets {
+		r, ok := s.engine.Remote(schedulers.PathID(id))
+		if !ok || o == nil || !o.route.direct || o.route.to == r.Peer {
+			continue
+		}
+		if o.route.to.IsValid() {
+			s.shell.Log.Info("the server has moved", "from", o.route.to, "to", r.Peer)
+			o.route.to = r.Peer
+		}
+		s.remote.Store(&r)
 	}
 }
 
@@ -501,6 +558,12 @@ func (s *Session) sendStray(st wgbond.Stray) {
 	var sock Socket
 	if s.socketFor != nil {
 		sock = s.socketFor(st.To.Peer.Addr())
+	} else {
+		s.mu.Lock()
+		if o := s.outlets[st.Path]; o != nil {
+			sock = o.route.sock
+		}
+		s.mu.Unlock()
 	}
 	if sock == nil {
 		s.shell.Drops.Add(DropNoSocket, 1)

@@ -1,10 +1,7 @@
 package netwatch
 
 import (
-	"errors"
 	"net/netip"
-	"runtime"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -71,43 +68,72 @@ func TestCandidates(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, Candidates(links, tc.routes, tc.exclude...)); diff != "" {
+			if diff := cmp.Diff(tc.want, (State{links, tc.routes}).Candidates(tc.exclude)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestDevices reads the machine's own routes, whatever they are: every device
-// found must be among its links, and one that is excluded must not.
-func TestDevices(t *testing.T) {
-	names, err := Devices()
-	if runtime.GOOS != "linux" {
-		if !errors.Is(err, errors.ErrUnsupported) {
-			t.Fatalf("error %v, want errors.ErrUnsupported", err)
-		}
-		return
+func TestMatch(t *testing.T) {
+	addr := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	links := []Link{
+		{Name: "wwan0", Up: true, Driver: "cdc_mbim", USB: "1-2", Addrs: addr("10.1.2.3/30")},
+		{Name: "wwan1", Up: true, Driver: "cdc_mbim", USB: "1-2.4", Addrs: addr("10.2.2.3/30")},
+		{Name: "wwan2", Up: true, Driver: "qmi_wwan", USB: "1-21", Addrs: addr("10.1.9.3/30")},
+		{Name: "wwan3", Up: false, Driver: "cdc_mbim", USB: "2-1", Addrs: addr("10.1.9.4/30")},
+		{Name: "wwan4", Up: true, Driver: "cdc_mbim", USB: "2-2"},
+		{Name: "eth0", Up: true, Driver: "r8169", Addrs: addr("2001:db8::1/64")},
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	links, _, err := read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range names {
-		if !slices.ContainsFunc(links, func(l Link) bool { return l.Name == n && l.Up }) {
-			t.Errorf("device %q is not among the links that are up: %+v", n, links)
+	for _, tc := range []struct {
+		match Match
+		want  []string
+	}{
+		{Match{}, nil},
+		{Match{Device: "wwan*"}, []string{"wwan0", "wwan1", "wwan2"}},
+		{Match{Device: "wwan[12]", Driver: "cdc_*"}, []string{"wwan1"}},
+		{Match{Driver: "cdc_mbim"}, []string{"wwan0", "wwan1"}},
+		{Match{USB: "1-2"}, []string{"wwan0", "wwan1"}}, // and what hangs from a hub there, but not 1-21
+		{Match{USB: "1-2.4"}, []string{"wwan1"}},
+		{Match{Network: netip.MustParsePrefix("10.1.0.0/16")}, []string{"wwan0", "wwan2"}},
+		{Match{Network: netip.MustParsePrefix("2001:db8::/32")}, []string{"eth0"}},
+		{Match{Device: "["}, nil}, // no pattern at all
+	} {
+		if diff := cmp.Diff(tc.want, State{Links: links}.Matching(tc.match, nil)); diff != "" {
+			t.Errorf("%v: -want +got:\n%s", tc.match, diff)
 		}
-		rest, err := Devices(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if slices.Contains(rest, n) {
-			t.Errorf("device %q is found although excluded", n)
-		}
 	}
-	if !slices.ContainsFunc(links, func(l Link) bool { return l.Loop }) {
-		t.Errorf("the loopback is not among the links: %+v", links)
+}
+
+func TestReach(t *testing.T) {
+	prefixes := func(list ...string) (all []netip.Prefix) {
+		for _, s := range list {
+			all = append(all, netip.MustParsePrefix(s))
+		}
+		return all
+	}
+	s := State{
+		Links: []Link{
+			{Index: 1, Name: "four", Addrs: prefixes("10.0.0.2/24", "fe80::1/64")},
+			{Index: 2, Name: "six", Addrs: prefixes("2001:db8::2/64")},
+			{Index: 3, Name: "clat", Addrs: prefixes("192.0.0.4/32")},
+			{Index: 4, Name: "lan", Addrs: prefixes("10.0.1.2/24", "fd00::2/64")},
+			{Index: 5, Name: "none", Addrs: prefixes("fe80::1/64")},
+		},
+		Routes: []Route{{Link: 1, Dst: any4}, {Link: 2, Dst: any6}, {Link: 3, Dst: any4}, {Link: 5, Dst: any6}, {Link: 4, Dst: any6, Unusable: true}},
+	}
+	for name, want := range map[string]Reach{
+		"four": {V4: Everywhere},
+		"six":  {V6: Everywhere},
+		"clat": {V4: Everywhere, CLAT: true},
+		"lan":  {V4: Neighbour, V6: Neighbour},
+		"none": {},
+		"gone": {},
+	} {
+		got := s.Reach(name)
+		got.Addrs = ""
+		if got != want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
 	}
 }

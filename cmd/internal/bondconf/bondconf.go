@@ -3,9 +3,16 @@
 //
 //	scheduler = "earliest"            # a built-in's or a plugin's name
 //	[[path]]
-//	device = "wwan0"                  # bound to this device
+//	device = "wwan0"                  # bound to this device; or a pattern, "wwan*": each that fits
+//	monthly-quota = "5 GB"            # no more between two reset days, both directions
+//	quota-reset-day = 15              # of the month; 1 unless set
 //	max-rate = "3.6 Mbit/s"           # never send faster; bit/s, kbit/s, Mbit/s, Gbit/s or B/s, kB/s, MB/s, GB/s
 //	metered = true                    # costs money by volume
+//	[[path]]                          # a device found by what it is, with a name: one that fits
+//	name = "stick"
+//	driver = "cdc_mbim"               # as ethtool -i shows it; or a pattern
+//	usb = "1-2"                       # the port, as in /sys/bus/usb/devices
+//	network = "10.1.0.0/16"           # that it has an address in
 //	[[path]]
 //	name = "neighbour"                # for status and plugins; the device's name unless set
 //	device = "wlan0"
@@ -30,6 +37,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -38,6 +46,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
+	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/schedulers"
 )
 
@@ -80,14 +89,19 @@ func (c *Config) Line(path ...any) int {
 
 // Path is one [[path]].
 type Path struct {
-	Name     string // unique
+	Name     string // unique; empty for each of the devices that fit Match
 	Device   string
+	Match    netwatch.Match // the devices that are meant, if not zero; then there is no Device
 	Relay    netip.AddrPort // invalid: straight to the server
 	RelayKey wgconf.Key     // set if Relay is valid
 	Backup   bool
 	Metered  bool
 	Weight   float64 // positive
 	MaxRate  float64 // bytes per second of whole IP packets; 0: no limit
+	// MonthlyQuota is what the path may carry from one QuotaDay to the next, bytes
+	// of whole IP packets, both directions; 0: no limit.
+	MonthlyQuota uint64
+	QuotaDay     int // of the month, 1 to 31
 }
 
 // Serve is the table [serve].
@@ -148,14 +162,27 @@ var pathFields = []field[Path]{
 		return matching(&p.Name, v, nameShape, "a name of up to 32 letters, digits, and . _ - @, in quotes")
 	}},
 	{"device", func(p *Path, v any) (string, string) {
-		return matching(&p.Device, v, deviceShape, `an interface's name in quotes, like "wwan0"`)
+		const want = `an interface's name in quotes, like "wwan0", or a pattern, like "wwan*"`
+		if s, ok := v.(string); ok && strings.ContainsAny(s, `*?[\`) {
+			return pattern(&p.Match.Device, s, want)
+		}
+		return matching(&p.Device, v, deviceShape, want)
 	}},
+	{"driver", func(p *Path, v any) (string, string) {
+		return pattern(&p.Match.Driver, v, `a driver's name in quotes as "ethtool -i" shows it, like "cdc_mbim", or a pattern, like "cdc_*"`)
+	}},
+	{"usb", func(p *Path, v any) (string, string) {
+		return matching(&p.Match.USB, v, usbShape, `a port in quotes as in /sys/bus/usb/devices, like "1-2" or "1-2.4"`)
+	}},
+	{"network", setNetwork},
 	{"relay", setRelay},
 	{"relay-key", setRelayKey},
 	{"backup", func(p *Path, v any) (string, string) { return setBool(&p.Backup, v) }},
 	{"metered", func(p *Path, v any) (string, string) { return setBool(&p.Metered, v) }},
 	{"weight", setWeight},
 	{"max-rate", setMaxRate},
+	{"monthly-quota", setQuota},
+	{"quota-reset-day", setQuotaDay},
 }
 
 var serveFields = []field[Serve]{
@@ -168,6 +195,7 @@ var serveFields = []field[Serve]{
 var (
 	nameShape   = regexp.MustCompile(`^[\pL\pN._@-]{1,32}$`)
 	deviceShape = regexp.MustCompile(`^[^/\s\x00:]{1,15}$`)
+	usbShape    = regexp.MustCompile(`^[0-9]+-[0-9]+(\.[0-9]+)*$`)
 )
 
 var topKeys = []string{"scheduler", "path", "serve", "plugin"}
@@ -271,11 +299,11 @@ func (p *parser) paths(value any, line int) {
 			p.errs.Add(p.doc.Line("path", i), where, conftoml.Describe(value), "tables [[path]], one for each path")
 			continue
 		}
-		path := Path{Weight: 1}
-		if !read(p, table, pathFields, &path, where+": ", "path", i) || !p.complete(&path, table, where, i) {
+		entry := Path{Weight: 1, QuotaDay: 1}
+		if !read(p, table, pathFields, &entry, where+": ", "path", i) || !p.complete(&entry, table, where, i) {
 			continue
 		}
-		p.cfg.Paths = append(p.cfg.Paths, path)
+		p.cfg.Paths = append(p.cfg.Paths, entry)
 	}
 }
 
@@ -289,15 +317,21 @@ func (p *parser) complete(path *Path, table map[string]any, where string, i int)
 		return p.doc.Line("path", i)
 	}
 	_, hasKey := table["relay-key"]
-	if path.Name == "" {
+	_, hasDay := table["quota-reset-day"]
+	if !path.Match.IsZero() && path.Device != "" { // a name beside what else must fit
+		path.Match.Device, path.Device = path.Device, ""
+	}
+	if path.Name == "" && path.Match.IsZero() {
 		path.Name = path.Device
 		if path.Relay.IsValid() {
 			path.Name += "-relay"
 		}
 	}
 	switch {
-	case path.Device == "":
-		p.errs.Add(line(""), where, "no device", `device = "…", the interface that this path uses`)
+	case path.Device == "" && path.Match.IsZero():
+		p.errs.Add(line(""), where, "no device", `device = "…", the interface that this path uses, or driver, usb or network to find it by`)
+	case hasDay && path.MonthlyQuota == 0:
+		p.errs.Add(line("quota-reset-day"), where+": quota-reset-day", "no monthly-quota beside it", `monthly-quota = "5 GB"`)
 	case path.Relay.IsValid() && !hasKey:
 		p.errs.Add(line("relay"), where+": relay", "no relay-key beside it", "relay-key = \"…\", what `relayd pubkey` prints at the lender's")
 	case hasKey && !path.Relay.IsValid():
@@ -306,11 +340,11 @@ func (p *parser) complete(path *Path, table map[string]any, where string, i int)
 		p.errs.Add(line("relay"), where+": relay", fmt.Sprintf("the link %q in %q", path.Relay.Addr().Zone(), path.Relay), fmt.Sprintf("the path's own device, %q", path.Device))
 	default:
 		for j, other := range p.cfg.Paths {
-			if other.Device == path.Device && other.Relay == path.Relay {
+			if other.Device == path.Device && other.Match == path.Match && other.Relay == path.Relay {
 				p.errs.Add(line("device"), where+": device", fmt.Sprintf("%q, as path %d has, and the same relay", path.Device, j+1), "another device or another relay: twice the same link carries no more")
 				return false
 			}
-			if other.Name == path.Name {
+			if other.Name == path.Name && path.Name != "" {
 				p.errs.Add(line("name"), where+": name", fmt.Sprintf("%q, which path %d has", path.Name, j+1), "a name = \"…\" of its own for each path")
 				return false
 			}
@@ -350,6 +384,26 @@ func matching(into *string, v any, shape *regexp.Regexp, want string) (string, s
 		return conftoml.Describe(v), want
 	}
 	*into = s
+	return "", ""
+}
+
+// pattern reads a pattern of path.Match.
+func pattern(into *string, v any, want string) (string, string) {
+	s, ok := v.(string)
+	if _, err := path.Match(s, ""); !ok || err != nil || s == "" || len(s) > 64 {
+		return conftoml.Describe(v), want
+	}
+	*into = s
+	return "", ""
+}
+
+func setNetwork(p *Path, v any) (found, want string) {
+	s, ok := v.(string)
+	prefix, err := netip.ParsePrefix(s)
+	if !ok || err != nil {
+		return conftoml.Describe(v), `a network in quotes, like "10.1.0.0/16", that the device has an address in`
+	}
+	p.Match.Network = prefix.Masked()
 	return "", ""
 }
 
@@ -419,6 +473,36 @@ func setMaxRate(p *Path, v any) (found, want string) {
 		return conferr.Quote(s), right
 	}
 	p.MaxRate = rate
+	return "", ""
+}
+
+func setQuota(p *Path, v any) (found, want string) {
+	const right = `an amount with its unit in quotes, like "5 GB" or "500 MB" (powers of 1000)`
+	s, ok := v.(string)
+	if !ok {
+		return conftoml.Describe(v), right
+	}
+	parts := amountShape.FindStringSubmatch(strings.TrimSpace(s))
+	if parts == nil {
+		return conferr.Quote(s), right
+	}
+	amount, err := strconv.ParseFloat(parts[1], 64)
+	amount *= math.Pow(1000, float64(strings.Index("kmgt", strings.ToLower(parts[2]))+1))
+	if err != nil || amount < 1e6 || amount > 1e15 {
+		return conferr.Quote(s), right + ", from 1 MB to 1000 TB"
+	}
+	p.MonthlyQuota = uint64(amount)
+	return "", ""
+}
+
+var amountShape = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT])B$`)
+
+func setQuotaDay(p *Path, v any) (found, want string) {
+	day, ok := v.(int64)
+	if !ok || day < 1 || day > 31 {
+		return conftoml.Describe(v), "a day of the month, 1 to 31, without quotes; in a shorter month it is the last day"
+	}
+	p.QuotaDay = int(day)
 	return "", ""
 }
 

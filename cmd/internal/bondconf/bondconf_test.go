@@ -11,13 +11,15 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
+	"github.com/wg-bond/wg-bond/conn/netwatch"
 )
 
 const relayKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 
 var (
 	builtin = []string{"earliest", "lowest-rtt", "redundant"}
-	compare = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
+	compare = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 )
 
 const everything = `
@@ -26,6 +28,8 @@ scheduler = "mine"
 device = "wwan0"
 max-rate = "3.6 Mbit/s"
 metered = true
+monthly-quota = "5 GB"
+quota-reset-day = 31
 [[path]]
 name = "neighbour"
 device = "wlan0"
@@ -33,6 +37,14 @@ relay = "10.9.0.2:51900"
 relay-key = "` + relayKey + `"
 backup = true
 weight = 2
+[[path]]
+device = "usb*"
+[[path]]
+name = "stick"
+device = "wwan1"
+driver = "cdc_mbim"
+usb = "1-2"
+network = "10.1.2.3/16"
 [serve]
 listen = ":51820"
 upstream = "127.0.0.1:51821"
@@ -53,8 +65,10 @@ func TestParse(t *testing.T) {
 	want := &Config{
 		Scheduler: "mine",
 		Paths: []Path{
-			{Name: "wwan0", Device: "wwan0", Metered: true, Weight: 1, MaxRate: 450e3},
-			{Name: "neighbour", Device: "wlan0", Relay: netip.MustParseAddrPort("10.9.0.2:51900"), RelayKey: key, Backup: true, Weight: 2},
+			{Name: "wwan0", Device: "wwan0", Metered: true, Weight: 1, MaxRate: 450e3, MonthlyQuota: 5e9, QuotaDay: 31},
+			{Name: "neighbour", Device: "wlan0", Relay: netip.MustParseAddrPort("10.9.0.2:51900"), RelayKey: key, Backup: true, Weight: 2, QuotaDay: 1},
+			{Match: netwatch.Match{Device: "usb*"}, Weight: 1, QuotaDay: 1},
+			{Name: "stick", Match: netwatch.Match{Device: "wwan1", Driver: "cdc_mbim", USB: "1-2", Network: netip.MustParsePrefix("10.1.0.0/16")}, Weight: 1, QuotaDay: 1},
 		},
 		Serve: Serve{Listen: netip.MustParseAddrPort("[::]:51820"), Upstream: netip.MustParseAddrPort("127.0.0.1:51821")},
 		Plugins: map[string]map[string]any{"mine": {
@@ -114,7 +128,7 @@ func TestRates(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	path := "[[path]]\ndevice = \"wwan0\"\n"
-	const pathKeys = "one of name, device, relay, relay-key, backup, metered, weight, max-rate"
+	const pathKeys = "one of name, device, driver, usb, network, relay, relay-key, backup, metered, weight, max-rate, monthly-quota, quota-reset-day"
 	for _, c := range []struct{ name, text, want string }{
 		{"not TOML", "[[path]]\ndevice = wwan0",
 			`f:2: found what is not TOML: unexpected character U+0077 'w' at start of value; want a TOML file (https://toml.io)`},
@@ -135,11 +149,27 @@ func TestErrors(t *testing.T) {
 		{"misspelt path key", path + "relay_key = \"x\"",
 			`f:3: path 1: found the unknown key "relay_key"; want "relay-key" (did you mean that?) or ` + pathKeys},
 		{"no device", path + "[[path]]\nname = \"x\"",
-			`f:3: path 2: found no device; want device = "…", the interface that this path uses`},
+			`f:3: path 2: found no device; want device = "…", the interface that this path uses, or driver, usb or network to find it by`},
+		{"not a pattern", "[[path]]\ndevice = \"wwan[\"",
+			`f:2: path 1: device: found the string "wwan["; want an interface's name in quotes, like "wwan0", or a pattern, like "wwan*"`},
+		{"not a port", "[[path]]\nusb = \"usb1\"",
+			`f:2: path 1: usb: found the string "usb1"; want a port in quotes as in /sys/bus/usb/devices, like "1-2" or "1-2.4"`},
+		{"not a network", "[[path]]\nnetwork = \"10.1\"",
+			`f:2: path 1: network: found the string "10.1"; want a network in quotes, like "10.1.0.0/16", that the device has an address in`},
+		{"a quota without a unit", path + "monthly-quota = 5",
+			`f:3: path 1: monthly-quota: found the number 5; want an amount with its unit in quotes, like "5 GB" or "500 MB" (powers of 1000)`},
+		{"a quota of bits", path + "monthly-quota = \"5 Gbit\"",
+			`f:3: path 1: monthly-quota: found "5 Gbit"; want an amount with its unit in quotes, like "5 GB" or "500 MB" (powers of 1000)`},
+		{"a quota of nothing", path + "monthly-quota = \"0 GB\"",
+			`f:3: path 1: monthly-quota: found "0 GB"; want an amount with its unit in quotes, like "5 GB" or "500 MB" (powers of 1000), from 1 MB to 1000 TB`},
+		{"a day that no month has", path + "monthly-quota = \"5 GB\"\nquota-reset-day = 32",
+			`f:4: path 1: quota-reset-day: found the number 32; want a day of the month, 1 to 31, without quotes; in a shorter month it is the last day`},
+		{"a day without a quota", path + "quota-reset-day = 3",
+			`f:3: path 1: quota-reset-day: found no monthly-quota beside it; want monthly-quota = "5 GB"`},
 		{"impossible device", "[[path]]\ndevice = \"a/b\"",
-			`f:2: path 1: device: found the string "a/b"; want an interface's name in quotes, like "wwan0"`},
+			`f:2: path 1: device: found the string "a/b"; want an interface's name in quotes, like "wwan0", or a pattern, like "wwan*"`},
 		{"long device", "[[path]]\ndevice = \"sixteencharacter\"",
-			`f:2: path 1: device: found the string "sixteencharacter"; want an interface's name in quotes, like "wwan0"`},
+			`f:2: path 1: device: found the string "sixteencharacter"; want an interface's name in quotes, like "wwan0", or a pattern, like "wwan*"`},
 		{"name", path + "name = \"a b\"",
 			`f:3: path 1: name: found the string "a b"; want a name of up to 32 letters, digits, and . _ - @, in quotes`},
 		{"relay without key", path + "relay = \"10.9.0.2:51900\"",
@@ -183,7 +213,7 @@ func TestErrors(t *testing.T) {
 		{"plugin of a wrong type", "[plugin]\nx = 1979-05-27",
 			`f:2: plugin.x: found the date 1979-05-27; want tables [plugin.NAME]`},
 		{"several at once, in order", "[[path]]\ndevice = 1\nbackup = 2\n[serve]\nlisten = 3",
-			"f:2: path 1: device: found the number 1; want an interface's name in quotes, like \"wwan0\"\n" +
+			"f:2: path 1: device: found the number 1; want an interface's name in quotes, like \"wwan0\", or a pattern, like \"wwan*\"\n" +
 				"f:3: path 1: backup: found the number 2; want true or false, without quotes\n" +
 				"f:5: serve: listen: found the number 3; want a port with or without an address in quotes, like \":51820\" or \"192.0.2.1:51820\""},
 	} {
@@ -218,7 +248,7 @@ func FuzzParse(f *testing.F) {
 		}
 		seen := map[string]bool{}
 		for _, p := range cfg.Paths {
-			if p.Device == "" || p.Name == "" || seen[p.Name] || !(p.Weight > 0) || p.MaxRate < 0 || p.Relay.IsValid() == p.RelayKey.IsZero() {
+			if (p.Device == "") == p.Match.IsZero() || p.Name == "" && p.Match.IsZero() || p.Name != "" && seen[p.Name] || !(p.Weight > 0) || p.MaxRate < 0 || p.Relay.IsValid() == p.RelayKey.IsZero() {
 				t.Fatalf("accepted %+v", p)
 			}
 			seen[p.Name] = true

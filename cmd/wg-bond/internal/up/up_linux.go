@@ -88,7 +88,6 @@ func NeedRoot(command string) error {
 type running struct {
 	files   *Files
 	decider *decide.Decider
-	exclude []string // interfaces that are never a path
 	log     *slog.Logger
 	bind    *conn.Bind
 	tunnel  *tunnel.Tunnel
@@ -167,45 +166,67 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 	var specs []mux.PathSpec
 	for _, p := range r.files.Bond.Paths {
 		specs = append(specs, mux.PathSpec{
-			Name: p.Name, Device: p.Device, Relay: p.Relay, RelayKey: control.Key(p.RelayKey),
+			Name: p.Name, Device: p.Device, Match: p.Match, Relay: p.Relay, RelayKey: control.Key(p.RelayKey),
 			Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 		})
 	}
-	// A path is never a tunnel: not ourselves, nor another of our kind.
-	if r.exclude, err = uapi.Names(uapi.SocketDir); err != nil {
-		return err
-	}
-	r.exclude = append(r.exclude, r.files.Name)
 	r.bind, err = conn.NewBind(conn.Config{
-		Paths: specs, Exclude: r.exclude, Scheduler: r.decider.NewScheduler,
+		Paths: specs, Exclude: r.tunnels, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
 	})
 	return err
 }
 
+// tunnels are the interfaces that are never a path unless one is named: our
+// own, and those of others of our kind, which may come at any time.
+func (r *running) tunnels() []string {
+	names, err := uapi.Names(uapi.SocketDir)
+	if err != nil {
+		r.log.Warn("which interfaces are tunnels cannot be told", "error", err)
+	}
+	return append(names, r.files.Name)
+}
+
 // devices are the interfaces of the paths. One that is not there may come
 // later; if none is, it is more likely a slip.
 func (r *running) devices() ([]string, error) {
-	var named []string
-	for _, p := range r.files.Bond.Paths {
-		named = append(named, p.Device)
-	}
-	if len(named) == 0 {
-		return netwatch.Devices(r.exclude...)
-	}
-	links, err := r.host.Links()
+	watcher, err := netwatch.Open()
 	if err != nil {
 		return nil, err
 	}
+	defer watcher.Close()
+	state, err := watcher.Read()
+	if err != nil {
+		return nil, err
+	}
+	if len(r.files.Bond.Paths) == 0 {
+		return state.Candidates(r.tunnels()), nil
+	}
+	var named, fit []string
+	for _, p := range r.files.Bond.Paths {
+		if p.Match.IsZero() {
+			named = append(named, p.Device)
+			continue
+		}
+		found := state.Matching(p.Match, r.tunnels())
+		if len(found) == 0 {
+			fmt.Fprintf(os.Stderr, "Warning: %s: no interface that is up fits %v; its path is used when one comes\n", r.files.sidePath(), p.Match)
+		}
+		fit = append(fit, found...)
+	}
+	var links []string
+	for _, l := range state.Links {
+		links = append(links, l.Name)
+	}
 	missing := slices.DeleteFunc(slices.Clone(named), func(d string) bool { return slices.Contains(links, d) })
-	if len(missing) == len(named) {
+	if len(missing) == len(r.files.Bond.Paths) {
 		return nil, fmt.Errorf("%s: of the paths' devices (%s) there is none; the interfaces here are %s",
 			r.files.sidePath(), strings.Join(named, ", "), strings.Join(links, ", "))
 	}
 	for _, d := range missing {
 		fmt.Fprintf(os.Stderr, "Warning: %s: there is no interface %s yet; its path is used when it comes\n", r.files.sidePath(), d)
 	}
-	return named, nil
+	return append(named, fit...), nil
 }
 
 // setPeers tells the Bind of the device's keys and peers.
