@@ -135,10 +135,11 @@ func (c *Choice) seatLocked(s *Seat) {
 	if was == nil {
 		return
 	}
-	if was.charge != next.charge {
+	// Schedulers themselves may be of types that cannot be compared.
+	if was.option != next.option {
 		closeScheduler(was.charge)
 	}
-	if was.shadow != next.shadow {
+	if was.watcher != next.watcher {
 		closeScheduler(was.shadow)
 	}
 }

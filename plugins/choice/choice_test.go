@@ -104,6 +104,29 @@ func TestUse(t *testing.T) {
 	}
 }
 
+// planner is a scheduler of a type that cannot be compared.
+type planner func(*schedulers.Snapshot, *schedulers.Plan)
+
+func (f planner) Plan(s *schedulers.Snapshot, p *schedulers.Plan) { f(s, p) }
+
+// Schedulers that cannot be compared can be exchanged all the same.
+func TestUncomparable(t *testing.T) {
+	option := func() *Option {
+		return &Option{Name: "f", New: func() schedulers.Scheduler {
+			return planner(func(s *schedulers.Snapshot, p *schedulers.Plan) { (&fake{path: 1}).Plan(s, p) })
+		}}
+	}
+	c := New(option())
+	s := c.NewScheduler()
+	for range 2 {
+		c.Use(option())
+		c.Shadow(option())
+	}
+	if got := usedBy(t, s); got != 1 {
+		t.Errorf("path %d", got)
+	}
+}
+
 // A scheduler elsewhere that has a plan reaches the session through its seat,
 // as long as it is in charge.
 func TestNotify(t *testing.T) {

@@ -17,12 +17,24 @@ import (
 	"github.com/wg-bond/wg-bond/wgbond/sim/judge"
 )
 
-// TestBuiltinsAsPlugins: each built-in, run as a plugin's process, has the same
-// figures in virtual time as in this one.
-func TestBuiltinsAsPlugins(t *testing.T) {
+// here makes the built-in of that name in this process.
+func here(t *testing.T, name string) func() schedulers.Scheduler {
+	t.Helper()
+	maker, err := builtin.Configured(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return maker
+}
+
+// builtinPlugins answers with what makes the built-in of a name in a process of
+// its own.
+func builtinPlugins(t *testing.T) func(name string) func() schedulers.Scheduler {
+	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("plugins run on Unix only")
 	}
+	// An unprivileged user must come there: not the test's own directory.
 	dir, err := os.MkdirTemp("", "wgbt-trial")
 	if err != nil {
 		t.Fatal(err)
@@ -35,15 +47,7 @@ func TestBuiltinsAsPlugins(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, "../../../../plugins/examples/builtin").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	unequal := judge.Unequal()
-	unequal.Time, unequal.Fetch = 15*time.Second, nil
-	scenarios := []judge.Scenario{unequal, judge.Cold()}
-	names := builtin.Names()
-	if testing.Short() {
-		scenarios, names = scenarios[1:], names[:2]
-	}
-	var subjects []Subject
-	for _, name := range names {
+	return func(name string) func() schedulers.Scheduler {
 		path := filepath.Join(dir, name)
 		if err := os.Link(program, path); err != nil {
 			t.Fatal(err)
@@ -53,21 +57,30 @@ func TestBuiltinsAsPlugins(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(p.Close)
-		subjects = append(subjects,
-			Subject{name, func() schedulers.Scheduler {
-				s, err := builtin.New(name)
-				if err != nil {
-					panic(err) // is one of builtin.Names
-				}
-				return s
-			}},
-			Subject{name + " (plugin)", func() schedulers.Scheduler {
-				d, err := p.NewDirect()
-				if err != nil {
-					panic(err)
-				}
-				return d
-			}})
+		return func() schedulers.Scheduler {
+			d, err := p.NewDirect()
+			if err != nil {
+				panic(err)
+			}
+			return d
+		}
+	}
+}
+
+// TestBuiltinsAsPlugins: each built-in, run as a plugin's process, has the same
+// figures in virtual time as in this one.
+func TestBuiltinsAsPlugins(t *testing.T) {
+	plugin := builtinPlugins(t)
+	unequal := judge.Unequal()
+	unequal.Time, unequal.Fetch = 15*time.Second, nil
+	scenarios := []judge.Scenario{unequal, judge.Cold()}
+	names := builtin.Names()
+	if testing.Short() {
+		scenarios, names = scenarios[1:], names[:2]
+	}
+	var subjects []Subject
+	for _, name := range names {
+		subjects = append(subjects, Subject{name, here(t, name)}, Subject{name + " (plugin)", plugin(name)})
 	}
 	results := Run(scenarios, subjects)
 	var out strings.Builder
