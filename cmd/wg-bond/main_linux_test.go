@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,6 +175,22 @@ func (m *machine) status(name string) *status.Interface {
 	return i
 }
 
+// metrics asks at the socket in the machine's directory.
+func (m *machine) metrics() string {
+	m.t.Helper()
+	c, err := net.Dial("unix", filepath.Join(m.dir, "metrics"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = io.WriteString(c, "GET /metrics HTTP/1.0\r\n\r\n")
+	text, readErr := io.ReadAll(c)
+	if err := errors.Join(err, readErr); err != nil {
+		m.t.Fatal(err)
+	}
+	return string(text)
+}
+
 const clientConf = `[Interface]
 PrivateKey = ` + privateA + `
 Address = 10.77.0.2/24, fd77::2/64
@@ -286,7 +303,7 @@ func TestBonded(t *testing.T) {
 	eventually(t, "wireguard-go", func() bool { _, _, err := server.Try("wg", "setconf", "wgbt-m1", behind); return err == nil })
 	server.Run("ip", "address", "add", "10.77.0.1/24", "dev", "wgbt-m1")
 	server.Run("ip", "link", "set", "wgbt-m1", "up")
-	server.Run("wg-bond", "serve", behind)
+	server.Run("wg-bond", "serve", behind, "--metrics", "unix:"+server.dir+"/metrics")
 	serveGone := func() {
 		eventually(t, "the server's end", func() bool {
 			_, err := os.Stat(ctl.SocketPath("wgbt-m1"))
@@ -296,7 +313,7 @@ func TestBonded(t *testing.T) {
 	t.Cleanup(func() { _, _, _ = server.Try("wg-bond", "down", behind); serveGone() })
 
 	conf := client.file("wgbt-c1.conf", clientConf)
-	client.file("wgbt-c1.bond.toml", clientSide)
+	client.file("wgbt-c1.bond.toml", "metrics = \"unix:"+client.dir+"/metrics\"\n"+clientSide)
 	client.up(conf)
 	ping := func() { client.t.Helper(); client.Run("ping", "-c", "3", "-i", "0.05", "-w", "20", "10.77.0.1") }
 	ping()
@@ -341,6 +358,13 @@ func TestBonded(t *testing.T) {
 	t.Setenv("WG_HIDE_KEYS", "never")
 	if text := client.Run("wg-bond", "status", "wgbt-c1"); !strings.Contains(text, "private key: "+privateA+"\n") {
 		t.Errorf("WG_HIDE_KEYS=never is not honoured:\n%s", text)
+	}
+
+	for m, want := range map[*machine]string{
+		client: `wgbond_path_active{interface="wgbt-c1",path="second",peer="` + publicB + `"} 1`,
+		server: `wgbond_path_active{interface="wgbt-m1",path="1",peer="` + publicA + `"} 1`,
+	} {
+		eventually(t, "the metric "+want, func() bool { return strings.Contains(m.metrics(), want) })
 	}
 
 	// One link goes away.

@@ -8,6 +8,7 @@ import (
 type upCommand struct {
 	Interface  string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 	Foreground bool   `short:"f" help:"Stay in the foreground."`
+	Metrics    string `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at ADDRESS of loopback, like 127.0.0.1:9586, or at unix:/PATH, whatever NAME.bond.toml says."`
 	Trace      string `type:"path" placeholder:"FILE" help:"Write every decision of the bond into FILE, for bondlab replay; of a second session into FILE.2, and so on."`
 }
 
@@ -22,7 +23,7 @@ keeps that open.`
 
 // Run runs the command.
 func (c *upCommand) Run(process *daemon.Process) error {
-	opt := up.Options{Trace: c.Trace}
+	opt := up.Options{Trace: c.Trace, Metrics: c.Metrics}
 	if !c.Foreground && !process.Background() {
 		return daemon.Start(append(opt.Args("up"), "--", c.Interface)...)
 	}

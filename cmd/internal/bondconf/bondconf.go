@@ -2,6 +2,7 @@
 // WireGuard interface NAME is bonded while NAME.conf stays stock:
 //
 //	scheduler = "earliest"            # a built-in's or a plugin's name
+//	metrics = "127.0.0.1:9586"        # for Prometheus; off unless set
 //	[[path]]
 //	device = "wwan0"                  # bound to this device; or a pattern, "wwan*": each that fits
 //	monthly-quota = "5 GB"            # no more between two reset days, both directions
@@ -45,6 +46,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -60,6 +62,7 @@ type Config struct {
 	Scheduler string
 	Paths     []Path
 	Serve     Serve
+	Metrics   metrics.Address // where they are served; zero: nowhere
 	// Plugins holds the tables [plugin.NAME] as go-toml decodes them.
 	Plugins map[string]map[string]any
 
@@ -198,13 +201,15 @@ var (
 	usbShape    = regexp.MustCompile(`^[0-9]+-[0-9]+(\.[0-9]+)*$`)
 )
 
-var topKeys = []string{"scheduler", "path", "serve", "plugin"}
+var topKeys = []string{"scheduler", "metrics", "path", "serve", "plugin"}
 
 func (p *parser) file(builtin []string) {
 	for _, key := range sortedKeys(p.doc.Root) {
 		value, line := p.doc.Root[key], p.doc.Line(key)
 		switch key {
 		case "scheduler": // after the plugins, below
+		case "metrics":
+			p.metrics(value, line)
 		case "path":
 			p.paths(value, line)
 		case "serve":
@@ -236,6 +241,16 @@ func (p *parser) scheduler(value any, builtin []string) {
 	default:
 		p.cfg.Scheduler = name
 	}
+}
+
+func (p *parser) metrics(value any, line int) {
+	text, ok := value.(string)
+	a, err := metrics.ParseAddress(text)
+	if !ok || err != nil {
+		p.errs.Add(line, "metrics", conftoml.Describe(value), metrics.Want+"; others must not reach it, for there is no password")
+		return
+	}
+	p.cfg.Metrics = a
 }
 
 func (p *parser) plugins(value any, line int) {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 )
@@ -19,11 +20,12 @@ const relayKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 var (
 	builtin = []string{"earliest", "lowest-rtt", "redundant"}
 	compare = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
-		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b metrics.Address) bool { return a == b })}
 )
 
 const everything = `
 scheduler = "mine"
+metrics = "localhost:9586"
 [[path]]
 device = "wwan0"
 max-rate = "3.6 Mbit/s"
@@ -58,12 +60,16 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	at, err := metrics.ParseAddress("127.0.0.1:9586")
+	if err != nil {
+		t.Fatal(err)
+	}
 	got, err := Parse("wg0.bond.toml", []byte(everything), builtin)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Scheduler: "mine",
+		Scheduler: "mine", Metrics: at,
 		Paths: []Path{
 			{Name: "wwan0", Device: "wwan0", Metered: true, Weight: 1, MaxRate: 450e3, MonthlyQuota: 5e9, QuotaDay: 31},
 			{Name: "neighbour", Device: "wlan0", Relay: netip.MustParseAddrPort("10.9.0.2:51900"), RelayKey: key, Backup: true, Weight: 2, QuotaDay: 1},
@@ -137,9 +143,13 @@ func TestErrors(t *testing.T) {
 		{"scheduler of a wrong type", `scheduler = 3`,
 			`f:1: scheduler: found the number 3; want a scheduler's name in quotes, one of earliest, lowest-rtt, redundant, mine`},
 		{"unknown top key", "colour = 1",
-			`f:1: found the unknown key "colour"; want one of scheduler, path, serve, plugin`},
+			`f:1: found the unknown key "colour"; want one of scheduler, metrics, path, serve, plugin`},
 		{"misspelt top key", "\nshceduler = \"earliest\"",
-			`f:2: found the unknown key "shceduler"; want "scheduler" (did you mean that?) or one of scheduler, path, serve, plugin`},
+			`f:2: found the unknown key "shceduler"; want "scheduler" (did you mean that?) or one of scheduler, metrics, path, serve, plugin`},
+		{"metrics for everybody", `metrics = ":9586"`,
+			`f:1: metrics: found the string ":9586"; want a loopback address and port like "127.0.0.1:9586", or a Unix socket like "unix:/run/wg-bond/wg0.metrics"; others must not reach it, for there is no password`},
+		{"metrics of a wrong type", "metrics = true",
+			`f:1: metrics: found true; want a loopback address and port like "127.0.0.1:9586", or a Unix socket like "unix:/run/wg-bond/wg0.metrics"; others must not reach it, for there is no password`},
 		{"path's key at the top", "device = \"wwan0\"",
 			`f:1: found the unknown key "device"; want it under [[path]]`},
 		{"one [path]", "[path]\ndevice = \"wwan0\"",

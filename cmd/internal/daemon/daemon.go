@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
 // variable tells the child the number of the pipe's descriptor.
@@ -74,6 +76,13 @@ func Start(args ...string) error {
 	return fmt.Errorf("the program in the background ended before it was ready: %v", ended)
 }
 
+// Notify tells the service manager, if it waits for it (sd_notify(3)): Ready
+// does so by itself. A manager that does not listen is no reason to end.
+func Notify(state string) { _, _ = sd.SdNotify(false, state) }
+
+// Stopping is what to Notify of when the end begins.
+const Stopping = sd.SdNotifyStopping
+
 // Process is this process, as the child of a Start or not.
 type Process struct{ pipe *os.File }
 
@@ -96,11 +105,12 @@ func Current() *Process {
 // Background reports whether the process is to go on in the background.
 func (p *Process) Background() bool { return p.pipe != nil }
 
-// Ready tells the parent that all went well and, in the background, leaves
+// Ready tells the parent, or the service manager, that all went well and, in the background, leaves
 // its terminal, session and directory. With keepOutput, standard output and
 // error stay.
 func (p *Process) Ready(keepOutput bool) error {
 	if p.pipe == nil {
+		Notify(sd.SdNotifyReady)
 		return nil
 	}
 	if err := detach(keepOutput); err != nil {

@@ -5,6 +5,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,5 +102,28 @@ func TestForeground(t *testing.T) {
 	p := Current()
 	if p.Background() || p.Failed(errors.New("x")) || p.Ready(false) != nil {
 		t.Error("a process of its own takes itself for a child")
+	}
+}
+
+// TestNotify: a service manager that waits is told.
+func TestNotify(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	if err := new(Process).Ready(false); err != nil {
+		t.Fatal(err)
+	}
+	Notify(Stopping)
+	for _, want := range []string{"READY=1", "STOPPING=1"} {
+		b := make([]byte, 100)
+		_ = manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+		n, err := manager.Read(b)
+		if got := string(b[:n]); err != nil || got != want {
+			t.Errorf("the manager was told %q, %v; want %s", got, err, want)
+		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/up"
@@ -60,6 +61,11 @@ func Run(arg string, opt up.Options, process *daemon.Process) error {
 		return err
 	}
 	defer server.Close()
+	metrics, err := opt.ServeMetrics(files, s.report)
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
 	var closeTraces func()
 	if s.traces, closeTraces, err = opt.Traces(s.log); err != nil {
 		return err
@@ -73,6 +79,7 @@ func Run(arg string, opt up.Options, process *daemon.Process) error {
 		return err
 	}
 	s.wait()
+	daemon.Notify(daemon.Stopping)
 	return server.Retire()
 }
 
@@ -197,7 +204,9 @@ func (s *serving) operations() map[string]ctl.Handler {
 }
 
 // status is an operation of the control socket.
-func (s *serving) status([]string) (any, error) {
+func (s *serving) status([]string) (any, error) { return s.report() }
+
+func (s *serving) report() (*status.Interface, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shim == nil {

@@ -17,7 +17,9 @@ import (
 	"os"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
 	"github.com/wg-bond/wg-bond/cmd/internal/tracefile"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
@@ -28,15 +30,33 @@ var ErrOnlyLinux = errors.New("only Linux so far: on this system wg-bond can rea
 
 // Options are those of the command line that up and serve share.
 type Options struct {
-	Trace string // a file for the first session's trace (package tracefile); empty: none
+	Trace   string // a file for the first session's trace (package tracefile); empty: none
+	Metrics string // where to serve metrics, instead of what the side file says; empty: as that says
 }
 
 // Args is a command with these options.
 func (o *Options) Args(command string) []string {
-	if o.Trace == "" {
-		return []string{command}
+	args := []string{command}
+	if o.Trace != "" {
+		args = append(args, "--trace="+o.Trace)
 	}
-	return []string{command, "--trace=" + o.Trace}
+	if o.Metrics != "" {
+		args = append(args, "--metrics="+o.Metrics)
+	}
+	return args
+}
+
+// ServeMetrics serves those of the interface that files describe and ask tells
+// of. The server is nil if nobody wants them.
+func (o *Options) ServeMetrics(files *Files, ask func() (*status.Interface, error)) (*metrics.Server, error) {
+	at := files.Bond.Metrics
+	if o.Metrics != "" {
+		var err error
+		if at, err = metrics.ParseAddress(o.Metrics); err != nil {
+			return nil, fmt.Errorf("--metrics: %w", err)
+		}
+	}
+	return metrics.Serve(at, metrics.NewBond(files.Name, ask))
 }
 
 // Traces makes the files for traces, if there are to be any. open is nil if

@@ -16,6 +16,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
+	"github.com/wg-bond/wg-bond/cmd/internal/status"
 	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
@@ -62,6 +63,11 @@ func Run(arg string, opt Options, process *daemon.Process) error {
 	}
 	defer r.server.Close()
 	defer close(r.closed) // before that: Close waits for who asks
+	metrics, err := opt.ServeMetrics(files, r.report)
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -272,6 +278,7 @@ func (r *running) wait(ctx context.Context) error {
 // end undoes everything. With hooks, it runs those of the configuration as
 // well and saves it if that is wished; nothing keeps it from going on.
 func (r *running) end(hooks *Files) error {
+	daemon.Notify(daemon.Stopping)
 	ctx := context.Background()
 	var errs []error
 	if hooks != nil {
@@ -315,7 +322,9 @@ func (r *running) operations() map[string]ctl.Handler {
 }
 
 // status is an operation of the control socket.
-func (r *running) status([]string) (any, error) {
+func (r *running) status([]string) (any, error) { return r.report() }
+
+func (r *running) report() (*status.Interface, error) {
 	scheduler, trouble := r.decider.Summary()
 	i := report.Up(r.files.Name, scheduler, r.bind.Status())
 	i.SchedulerTrouble = trouble
