@@ -51,14 +51,16 @@ var imports = []importRule{
 	{"wgbond/reorder", engineLeaves, notEachOther},
 	{"wgbond/trace", []string{"schedulers"},
 		"a trace is read without the engine that wrote it"},
-	{"wgbond/sim/...", []string{"schedulers/...", "wgbond/..."},
-		"the virtual network surrounds the real engine; nothing real may enter it"},
+	{"wgbond/sim/...", []string{"relayd/spare", "schedulers/...", "wgbond/..."},
+		"the virtual network surrounds the real engine, and a lender's policy; nothing real may enter it"},
 	{"wgbond", []string{"schedulers", "wgbond/codel", "wgbond/control", "wgbond/dispatch", "wgbond/feedback",
 		"wgbond/path", "wgbond/rate", "wgbond/reorder", "wgbond/trace", "wgbond/wire"},
 		"the session composes the parts; which scheduler it obeys is its caller's choice"},
 
 	{"conn/...", []string{"conn/...", "relayd/lease", "schedulers/...", "wgbond", "wgbond/control", "wgbond/trace", "wgbond/wire"},
 		"the shell drives the engine by its one surface, not by its parts"},
+	{"relayd/spare", nil,
+		"a leaf: what a lender spares is judged in virtual time, beside the engine"},
 	{"relayd/...", []string{"conn/udp", "relayd/...", "wgbond/control", "wgbond/wire"},
 		"a lender forwards unread: it has no use for the engine"},
 	{"plugins/...", []string{"plugins/...", "schedulers/..."},
@@ -74,7 +76,7 @@ const notEachOther = "the parts of the engine meet in wgbond only, so that each 
 // pure lists the packages that take the time and bytes and give bytes back.
 // They may not touch the world, or the same input would not give the same
 // output in virtual time.
-var pure = []string{"schedulers/...", "wgbond/..."}
+var pure = []string{"relayd/spare", "schedulers/...", "wgbond/..."}
 
 // impure are the imports that touch the world. net/netip is fine: it is
 // arithmetic on addresses.

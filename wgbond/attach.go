@@ -104,6 +104,9 @@ func (s *Session) sendAttach(l *link) {
 	if l.cfg.Metered {
 		f.Flags |= wire.AttachMetered
 	}
+	if l.cfg.Lent {
+		f.Flags |= wire.AttachLent
+	}
 	s.begin(l.id)
 	s.add(&wire.Hello{Instance: s.instance})
 	s.add(f)
@@ -125,6 +128,8 @@ func (s *Session) onAttach(f *wire.Attach, from Remote) {
 	}
 	l.cfg.Backup = f.Flags&wire.AttachBackup != 0
 	l.cfg.Metered = f.Flags&wire.AttachMetered != 0
+	l.cfg.Lent = f.Flags&wire.AttachLent != 0
+	l.rate.SetParams(l.rateParams())
 	l.cfg.Weight = max(float64(f.Weight)/256, 1.0/256)
 	l.cfg.MTU = int(f.MTU)
 	l.mtu.Limit(s.now, l.cfg.MTU)
@@ -285,6 +290,9 @@ func (s *Session) onAttached(f *wire.Attached) {
 	s.begin(l.id)
 	s.addKeyPair()
 	s.finish(l)
+	if l.told >= 0 {
+		s.tellCeiling(l)
+	}
 }
 
 func (s *Session) onDetach(f *wire.Detach) {
@@ -329,6 +337,8 @@ func (s *Session) forgetPeer() {
 			continue
 		}
 		fresh := s.newLink(schedulers.PathID(id), l.cfg)
+		fresh.told = l.told
+		s.limit(fresh, l.ceiling)
 		fresh.control, fresh.lending = l.control, l.lending
 		fresh.lentPackets, fresh.lentControl = l.lentPackets, l.lentControl
 		fresh.txPackets, fresh.txBytes, fresh.rxPackets, fresh.rxBytes = l.txPackets, l.txBytes, l.rxPackets, l.rxBytes

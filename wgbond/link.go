@@ -1,6 +1,7 @@
 package wgbond
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -14,9 +15,11 @@ import (
 type PathConfig struct {
 	Name            string
 	Backup, Metered bool
-	Weight          float64 // relative; 0 means 1
-	MaxRate         float64 // bytes per second; 0: no limit
-	MTU             int     // largest UDP payload, bytes; 0: unknown
+	// Lent: the link is somebody else's, who lends what is spare; see SetCeiling.
+	Lent    bool
+	Weight  float64 // relative; 0 means 1
+	MaxRate float64 // bytes per second; 0: no limit
+	MTU     int     // largest UDP payload, bytes; 0: unknown
 	// Overhead is the size of the IP and UDP headers: 28 (IPv4) or 48 (IPv6).
 	Overhead int
 }
@@ -31,6 +34,10 @@ type link struct {
 	cfg  PathConfig
 	path *path.Path
 	rate *rate.Controller
+
+	// ceiling is the most that the path's lender allows us to send, bytes per
+	// second; < 0: no limit. told is what the peer is to keep to.
+	ceiling, told float64
 
 	mtu     *path.MTU
 	carries int // mtu.Carries, as last acted upon
@@ -124,8 +131,8 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 	if cfg.Overhead == 0 {
 		cfg.Overhead = 28
 	}
-	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, lastData: -1}
-	l.rate = rate.New(s.now, s.rateParams(cfg))
+	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, lastData: -1, ceiling: NoCeiling, told: NoCeiling}
+	l.rate = rate.New(s.now, l.rateParams())
 	l.mtu = path.NewMTU(s.now, cfg.MTU)
 	l.mtu.Need(s.now, s.sizes.need)
 	s.links[id] = l
@@ -134,8 +141,13 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 	return l
 }
 
-func (s *Session) rateParams(cfg PathConfig) rate.Params {
-	return rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: cfg.MaxRate}
+func (l *link) rateParams() rate.Params {
+	p := rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: l.cfg.MaxRate, Spare: l.cfg.Lent}
+	if l.ceiling >= 0 {
+		least := max(l.ceiling, leastCeiling)
+		p.MaxRate = min(cmp.Or(p.MaxRate, least), least)
+	}
+	return p
 }
 
 // pushControl queues a datagram that goes out at once. The buffer is a Pool's.

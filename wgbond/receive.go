@@ -171,6 +171,8 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 		s.order.Tune(s.now, f.Hold, f.Deadline, f.Live)
 	case *wire.Equalize:
 		s.onEqualize(f)
+	case *wire.Ceiling:
+		s.onCeiling(f)
 	case *wire.Hello:
 		s.onHello(f)
 	case *wire.Attach:

@@ -128,6 +128,11 @@ type PathStatus struct {
 	Plan                 PathPlan
 	Window               int    // bytes that may be in flight
 	RateMode             string // rate control's state
+	// Lent: only what the path's owner leaves is used. Ceiling is the most that
+	// we may send, bytes per second, and PeerCeiling what the peer was told
+	// (clients only); < 0: no limit.
+	Lent                 bool
+	Ceiling, PeerCeiling float64
 	LastHeard            time.Duration
 	Heard                bool // false: nothing ever came, LastHeard means nothing
 	// MTUKnown tells that MTU was found by probing, else it is assumed.
@@ -219,6 +224,7 @@ func (s *Session) pathStatus(l *link) PathStatus {
 		TxPackets: l.txPackets, TxBytes: l.txBytes, RxPackets: l.rxPackets, RxBytes: l.rxBytes,
 		LostPackets: l.lost, Repairs: l.repairs,
 		Window: l.rate.Window(), RateMode: l.rate.Mode(),
+		Lent: l.cfg.Lent, Ceiling: l.ceiling, PeerCeiling: l.told,
 	}
 	p.Rate = l.rate.Rate()
 	p.MTUKnown, p.TooSmall = l.mtu.Known(), s.tooSmall(l)

@@ -530,6 +530,8 @@ func (t *tracer) frames(out []trace.Frame, plaintext []byte, theirs bool) []trac
 			f.Kind, f.Reason = "close", uint8(x.Reason)
 		case *wire.Equalize:
 			f.Kind = "equalize"
+		case *wire.Ceiling:
+			f.Kind, f.Path = "ceiling", schedulers.PathID(x.Path)
 		case *wire.Hello:
 			f.Kind = "hello"
 		default:

@@ -90,6 +90,9 @@ type Params struct {
 	Feedback time.Duration
 	// MaxRate is the user's limit, bytes per second; 0: none.
 	MaxRate float64
+	// Spare: the path is lent. Only what its owner does not use is used, and
+	// none of the cycle's probing with a queue.
+	Spare bool
 }
 
 // Stamp is what the controller wants to know again when a packet is reported
@@ -144,12 +147,17 @@ type Controller struct {
 	tokens   float64 // pacer, bytes; may be negative
 	tokensAt time.Duration
 	waited   bool // a packet waits for tokens: what comes late is not lost
+
+	spare spare
 }
 
 // New makes a controller for a path of which nothing is known.
 func New(now time.Duration, p Params) *Controller {
-	return &Controller{p: p, tokensAt: now, tokens: burstMin}
+	return &Controller{p: p, tokensAt: now, tokens: burstMin, spare: spare{round: -1}}
 }
+
+// SetParams changes the settings.
+func (c *Controller) SetParams(p Params) { c.p = p }
 
 // Restart forgets the pipe's size but not its round-trip time: the path came
 // back from an outage, and may have changed.
@@ -158,7 +166,7 @@ func (c *Controller) Restart(now time.Duration) {
 		p: c.p, minRTT: c.minRTT, vary: c.vary,
 		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
 		blind: c.blind, roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
-		prior: cmp.Or(c.filter.max(), c.prior),
+		prior: cmp.Or(c.filter.max(), c.prior), spare: spare{round: -1},
 	}
 }
 
@@ -180,7 +188,7 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 	return Stamp{
 		delivered: c.delivered, deliveredAt: deliveredAt,
 		firstSent: c.firstSent, sent: now,
-		appLimited: c.appLimitedUntil > 0,
+		appLimited: c.appLimitedUntil > 0 || c.p.Spare && c.Rate() < c.filter.max(),
 	}
 }
 
@@ -207,11 +215,12 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	c.roundMaxRTT = max(c.roundMaxRTT, d.RTT)
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
-	if c.mode == startup && c.filter.max() > 0 && d.RTT > c.minRTT+startupDelay {
+	c.spare.delivered(now, d)
+	if late := d.RTT > c.minRTT+startupDelay || c.p.Spare && c.spare.round > c.spare.bound(c.filter.max()); late && c.mode == startup && c.filter.max() > 0 {
 		c.mode = drain // a round would end too late
 	}
 	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
-	c.vary.add(d, c.mode != cruise || c.appLimitedUntil > 0 && d.RTT <= queued)
+	c.vary.add(d, c.p.Spare || c.mode != cruise || c.appLimitedUntil > 0 && d.RTT <= queued)
 	c.delivered, c.deliveredAt, c.firstSent, c.blind = d.Bytes, d.Arrived, d.Stamp.sent, false
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
@@ -248,6 +257,8 @@ func (c *Controller) endRound(d Delivery) {
 	c.boundLoss(loss)
 	if c.mode == startup {
 		c.checkFull(loss, d)
+	} else if c.p.Spare {
+		c.spare.endRound(c.latest, c.filter.max(), loss, c.appLimitedUntil == 0 || c.latest > 0.7*c.spare.rate)
 	}
 	c.round++
 	c.roundEnd = c.delivered
@@ -305,7 +316,7 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 		c.stepCycle(now, d)
 		// Not twice for one minimum: if the drained pipe does not meet it, it
 		// has risen, and will be forgotten.
-		if d.MinRTTAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
+		if !c.p.Spare && d.MinRTTAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
 			c.mode = probeRTT
 			c.probeRTTAt = now
 			c.probeRTTUntil = now + probeRTTMax
@@ -327,6 +338,9 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 
 // enterCruise begins level: the pipe is just full, or just drained.
 func (c *Controller) enterCruise(now time.Duration) {
+	if c.spare.rate == 0 {
+		c.spare.rate = max(c.filter.max(), spareMin)
+	}
 	c.mode, c.cycleIndex, c.cycleStart = cruise, 2, now
 }
 
@@ -395,10 +409,13 @@ func (c *Controller) Prospect() float64 {
 	return c.Rate()
 }
 
-// limit applies the user's limit to a rate.
+// limit applies to a rate the user's limit, and what is spare.
 func (c *Controller) limit(r float64) float64 {
 	if c.p.MaxRate > 0 {
-		return min(r, c.p.MaxRate)
+		r = min(r, c.p.MaxRate)
+	}
+	if c.p.Spare && c.spare.rate > 0 {
+		r = min(r, c.spare.rate)
 	}
 	return r
 }
@@ -417,6 +434,9 @@ func (c *Controller) Mode() string { return c.mode.String() }
 
 // QueueBound is the standing queue that the controller may keep now.
 func (c *Controller) QueueBound() time.Duration {
+	if c.p.Spare {
+		return spareQueue
+	}
 	return c.p.Steady + time.Duration(c.Varying()*float64(c.p.Varying-c.p.Steady))
 }
 
@@ -477,6 +497,10 @@ func (c *Controller) PacingRate() float64 {
 	case drain:
 		r *= drainGain
 	case cruise:
+		if c.p.Spare && c.spare.rate > 0 {
+			r = c.spare.rate // which may be more than was ever delivered
+			break
+		}
 		// When a varying path quickens, the window, not the pacer, is to hold
 		// it back: there the window follows what was delivered.
 		r *= cycle[c.cycleIndex] + c.Varying()

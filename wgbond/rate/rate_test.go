@@ -69,6 +69,9 @@ type sent struct {
 	stamp Stamp
 }
 
+// another as sent.seq: a packet of somebody else's.
+const another = 1 << 62
+
 type total struct{ packets, bytes uint64 }
 
 type report struct {
@@ -185,6 +188,9 @@ func (p *pipe) arrive() {
 		}
 		if x.seq == 0 {
 			p.reports = append(p.reports, report{at: p.now + p.delay, ping: true, newest: x})
+			continue
+		}
+		if x.seq == another {
 			continue
 		}
 		p.got.packets++

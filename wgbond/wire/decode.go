@@ -89,6 +89,7 @@ type Decoder struct {
 		close          Close
 		hello          Hello
 		equalize       Equalize
+		ceiling        Ceiling
 	}
 	ranges []Range
 }
@@ -221,6 +222,10 @@ func (d *Decoder) decode(t frameType, b *body) Frame {
 	case typeEqualize:
 		f := &d.frames.equalize
 		b.delays(&f.Delay)
+		return f
+	case typeCeiling:
+		f := &d.frames.ceiling
+		*f = Ceiling{Path: b.path(), Rate: b.u64()}
 		return f
 	}
 	return nil

@@ -72,6 +72,7 @@
 //	14 Close           reason u8
 //	15 Hello           instance u64
 //	16 Equalize        paths u8, then for each, rising: path u8 | delay u32 µs, not 0
+//	17 Ceiling         path u8 | rate u64, bytes per second; 2⁶⁴−1: none
 //
 // Types 32 to 47 are the lease protocol's, in 0xB1 messages only: see package
 // relayd/lease.

@@ -27,6 +27,7 @@ const (
 	typeClose
 	typeHello
 	typeEqualize
+	typeCeiling
 )
 
 var frameNames = [...]string{
@@ -34,7 +35,7 @@ var frameNames = [...]string{
 	typeAttached: "Attached", typeDetach: "Detach", typePing: "Ping", typePong: "Pong",
 	typeKeyPair: "KeyPair", typeKeyPairEnd: "KeyPairEnd", typeMarker: "Marker",
 	typeVoid: "Void", typeTune: "Tune", typeFeedback: "Feedback", typeClose: "Close",
-	typeHello: "Hello", typeEqualize: "Equalize",
+	typeHello: "Hello", typeEqualize: "Equalize", typeCeiling: "Ceiling",
 }
 
 // FrameHeaderSize is the size of a frame's type and length, bytes.
@@ -129,6 +130,10 @@ func AppendFrame(dst []byte, f Frame) []byte {
 	case *Equalize:
 		t = typeEqualize
 		dst = appendDelays(dst, &f.Delay)
+	case *Ceiling:
+		t = typeCeiling
+		dst = append(dst, f.Path)
+		dst = le.AppendUint64(dst, f.Rate)
 	}
 	return finishFrame(dst, start, t)
 }

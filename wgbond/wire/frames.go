@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // What one message may hold at most. They bound what a decoder needs to
 // remember.
@@ -41,6 +44,7 @@ type AttachFlags uint8
 const (
 	AttachBackup  AttachFlags = 1 << iota // use only when no other path works
 	AttachMetered                         // its bytes cost money
+	AttachLent                            // its link is lent: only what the lender does not use itself
 )
 
 // Challenge must come back, as ChallengeReply, from the address it was sent
@@ -196,6 +200,16 @@ type Equalize struct {
 	Delay [MaxPaths]time.Duration // whole microseconds on the wire, below 71 minutes
 }
 
+// Ceiling tells the receiver the most that it may send by Path: the path's
+// lender wants the rest for itself. It stands until the next one.
+type Ceiling struct {
+	Path uint8
+	Rate uint64 // bytes per second of whole IP packets; NoCeiling: as much as goes
+}
+
+// NoCeiling as Ceiling.Rate lifts it.
+const NoCeiling = math.MaxUint64
+
 func (*Attach) frame()         {}
 func (*Challenge) frame()      {}
 func (*ChallengeReply) frame() {}
@@ -212,3 +226,4 @@ func (*Feedback) frame()       {}
 func (*Close) frame()          {}
 func (*Hello) frame()          {}
 func (*Equalize) frame()       {}
+func (*Ceiling) frame()        {}

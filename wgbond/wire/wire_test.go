@@ -50,6 +50,8 @@ var golden = []struct {
 	{"Equalize", &Equalize{Delay: [MaxPaths]time.Duration{1: 45 * time.Millisecond, 15: time.Microsecond}},
 		"10 0b00 | 02 | 01 c8af0000 | 0f 01000000"},
 	{"Equalize nothing", &Equalize{}, "10 0100 | 00"},
+	{"Ceiling", &Ceiling{Path: 3, Rate: 250_000}, "11 0900 | 03 90d0030000000000"},
+	{"no Ceiling", &Ceiling{Path: 15, Rate: NoCeiling}, "11 0900 | 0f ffffffffffffffff"},
 	{"empty Feedback", &Feedback{Sent: 1_000_000}, "0d 0a00 | 40420f0000000000 00 00"},
 	{"Feedback as drawn in the package doc", &Feedback{
 		Sent: 1_000_000,
@@ -148,6 +150,9 @@ func clone(f Frame) Frame {
 		c := *f
 		return &c
 	case *Equalize:
+		c := *f
+		return &c
+	case *Ceiling:
 		c := *f
 		return &c
 	case *Feedback:

@@ -54,6 +54,7 @@ type pinger struct {
 	sent            uint32
 	counted         int
 	rtts            []time.Duration
+	onRTT           func(number int, rtt time.Duration) // may be nil
 }
 
 const (
@@ -68,6 +69,9 @@ func (p *pinger) receive(now time.Duration, inner []byte) bool {
 	}
 	if sent := time.Duration(binary.LittleEndian.Uint64(inner[8:])); sent >= p.from {
 		p.rtts = append(p.rtts, now-sent)
+		if p.onRTT != nil {
+			p.onRTT(int(binary.LittleEndian.Uint32(inner[4:])), now-sent)
+		}
 	}
 	return true
 }

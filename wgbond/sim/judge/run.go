@@ -43,6 +43,7 @@ type Report struct {
 	Sender, Receiver tcp.Stats    // sums over the flows, fetches left out
 	Tunnel           tunnel.Stats // at the receiving end
 	Links            []LinkReport // of each path
+	Owner            *OwnerReport // of the path that is lent; nil: none is
 	Client, Server   wgbond.Status
 }
 
@@ -128,6 +129,11 @@ func Run(s Scenario) (*Report, error) {
 	if s.Rekey > 0 {
 		r.rekey(1)
 	}
+	if s.Owner != nil {
+		if err := r.wires[s.Owner.Path].owner.begin(r.start); err != nil {
+			return nil, fmt.Errorf("judge: %s: the owner: %w", s.Name, err)
+		}
+	}
 	if s.Trace != nil {
 		r.trace()
 	}
@@ -195,7 +201,7 @@ func (r *run) addFlow(flow uint16) error {
 	if size == 0 {
 		size = tcp.Unlimited
 	}
-	client := tcp.Config{Flow: flow, Active: true, Start: r.start, Send: request}
+	client := tcp.Config{Flow: flow, Active: true, Start: r.start + r.s.Begin, Send: request}
 	server := tcp.Config{Flow: flow, Send: size, After: request}
 	sending, receiving := &server, &client
 	if r.s.Upload {
@@ -219,6 +225,12 @@ func (r *run) addFlow(flow uint16) error {
 	}
 	r.Client.apps = append(r.Client.apps, c)
 	r.Server.apps = append(r.Server.apps, v)
+	if r.s.End > 0 {
+		r.loop.At(r.start+r.s.End, func() {
+			r.Client.apps = without(r.Client.apps, c)
+			r.Server.apps = without(r.Server.apps, v)
+		})
+	}
 	r.senders, r.receivers = append(r.senders, v), append(r.receivers, c)
 	if r.s.Upload {
 		r.senders[flow], r.receivers[flow] = c, v
@@ -285,6 +297,9 @@ func (r *run) report() *Report {
 	}
 	for i, x := range r.wires {
 		p.Links = append(p.Links, LinkReport{r.s.Paths[i].Config.Name, x.down[0].Stats(), x.up[0].Stats()})
+	}
+	if r.s.Owner != nil {
+		p.Owner = &r.wires[r.s.Owner.Path].owner.report
 	}
 	if r.Client.Session != nil {
 		p.Client = r.Client.Status()

@@ -26,15 +26,18 @@ type Scenario struct {
 	Time  time.Duration
 	// Warmup is left out of the goodput, the RTTs and the gaps.
 	Warmup time.Duration
-	Flows  int                               // 1 if 0
-	TCP    func(int) tcp.Control             // tcp.NewCubic if nil
-	Ping   time.Duration                     // interval of pings beside the flows; 0: none
-	Fetch  []time.Duration                   // when to fetch 10 kB on a new connection
-	Script []Event                           // whatever else happens
-	Seed   uint64                            // of keys, losses and jitter
-	Settle time.Duration                     // for attaching the paths; 3 s if 0
-	Rekey  time.Duration                     // interval of WireGuard's rekeys; 0: none
-	Trace  func(now time.Duration, w *World) // called every 100 ms; may be nil
+	// Begin and End bound the flows in time; 0: from the start, to the end.
+	Begin, End time.Duration
+	Flows      int                               // 1 if 0
+	TCP        func(int) tcp.Control             // tcp.NewCubic if nil
+	Ping       time.Duration                     // interval of pings beside the flows; 0: none
+	Fetch      []time.Duration                   // when to fetch 10 kB on a new connection
+	Script     []Event                           // whatever else happens
+	Owner      *Owner                            // of one of the paths, which is lent; nil: none is
+	Seed       uint64                            // of keys, losses and jitter
+	Settle     time.Duration                     // for attaching the paths; 3 s if 0
+	Rekey      time.Duration                     // interval of WireGuard's rekeys; 0: none
+	Trace      func(now time.Duration, w *World) // called every 100 ms; may be nil
 	// Record says where the trace of an end's session goes (wgbond/trace); nil,
 	// or nil from it: nowhere. A session that begins anew has a trace of its own.
 	Record func(r wgbond.Role) io.Writer

@@ -124,3 +124,34 @@ func modelled(rate, spread float64, every, lasts time.Duration, seed uint64) (t 
 	}
 	return t
 }
+
+// lending is a borrower with a link of its own, 3.6/60, and that of a lender,
+// 10/40 with as much of a queue as stated.
+func lending(name string, queue time.Duration) Scenario {
+	lent := Steady("lent", 10*mbit, 10*mbit, 40*ms, queue)
+	lent.Config.Lent = true
+	lan := sim.LinkConfig{Rate: 100 * mbit, Delay: ms / 2}
+	lent.Down = append(lent.Down, lan)
+	lent.Up = append([]sim.LinkConfig{lan}, lent.Up...)
+	s := bulk(name, steady("own", 3.6, 60*ms), lent)
+	s.Owner = &Owner{Path: 1, Ping: 50 * ms}
+	return s
+}
+
+// LendingBusy: the lender transfers all along, and the borrower joins in from
+// 20 s to 40 s.
+func LendingBusy(queue time.Duration) Scenario {
+	s := lending("lending-busy", queue)
+	s.Owner.Use = []Use{{To: s.Time}}
+	s.Begin, s.End = 20*time.Second, 40*time.Second
+	return s
+}
+
+// LendingSpare: the borrower transfers all along. The lender does nothing,
+// speaks from 15 s at half the link's rate, transfers from 30 s to 45 s, and does
+// nothing again.
+func LendingSpare(queue time.Duration) Scenario {
+	s := lending("lending-spare", queue)
+	s.Owner.Use = []Use{{15 * time.Second, 30 * time.Second, 5 * mbit}, {30 * time.Second, 45 * time.Second, 0}}
+	return s
+}

@@ -37,6 +37,7 @@ type wires struct {
 	addr     netip.AddrPort
 	id       schedulers.PathID
 	down, up []*sim.Link[[]byte]
+	owner    *owner // of the link, if it is lent
 }
 
 // End is one end's host: WireGuard and what runs over it, with its Session.
@@ -114,6 +115,11 @@ func newWorld(s *Scenario) (*World, error) {
 			return wgbond.New(w.loop.Now()+skew, w.config(s, wgbond.Server, nil))
 		}
 	}
+	if s.Owner != nil {
+		if err := w.addOwner(s); err != nil {
+			return nil, err
+		}
+	}
 	w.loop.Add(w.Client, w.Server)
 	return w, nil
 }
@@ -170,7 +176,7 @@ func (w *World) addPath(s *Scenario, i int, p Path) error {
 	p.Config.Overhead = overhead
 	x := &wires{addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 51820)}
 	seed := s.Seed<<16 | uint64(i)<<8
-	chain := func(hops []sim.LinkConfig, arrive func(time.Duration, []byte)) ([]*sim.Link[[]byte], error) {
+	chain := func(hops []sim.LinkConfig, up bool, arrive func(time.Duration, []byte)) ([]*sim.Link[[]byte], error) {
 		links := make([]*sim.Link[[]byte], len(hops))
 		for h := len(hops) - 1; h >= 0; h-- {
 			seed++
@@ -184,16 +190,19 @@ func (w *World) addPath(s *Scenario, i int, p Path) error {
 			if h+1 < len(hops) {
 				to = func(now time.Duration, _ int, b []byte) { w.push(now, links[h+1], b) }
 			}
+			if i == s.lends() {
+				to = w.beside(x, up, h, len(hops), to)
+			}
 			links[h] = l
 			w.loop.Add(sim.Hop[[]byte]{Link: l, To: to})
 		}
 		return links, nil
 	}
 	var err error
-	if x.up, err = chain(p.Up, func(now time.Duration, b []byte) { w.Server.fromClient(now, x, b) }); err != nil {
+	if x.up, err = chain(p.Up, true, func(now time.Duration, b []byte) { w.Server.fromClient(now, x, b) }); err != nil {
 		return err
 	}
-	if x.down, err = chain(p.Down, func(now time.Duration, b []byte) { w.Client.fromServer(now, x, b) }); err != nil {
+	if x.down, err = chain(p.Down, false, func(now time.Duration, b []byte) { w.Client.fromServer(now, x, b) }); err != nil {
 		return err
 	}
 	if w.Client.Session != nil {

@@ -1,0 +1,175 @@
+// Package spare decides how much of a lent link its owner leaves: from what the
+// device carried and what of it was borrowed, without touching a packet.
+//
+//	device's counter ── total ─┐
+//	                           ├─▶ Meter ─▶ ceiling for all borrowers together
+//	forwarded by us ─── lent ──┘
+//
+// One Meter watches one direction. What the owner uses is total − lent. It
+// cannot be seen what the owner would use if we used less, so a Meter makes
+// room and looks whether it is taken:
+//
+//	capacity ─────────────────────────────────────────────
+//	           margin       ▲ large while the owner's use rises, small when it
+//	         ───────────    ▼ has not risen for a while
+//	           ceiling of the borrowers
+//	         ───────────
+//	           the owner's use
+//
+// An owner who wants all thus gets it within a second or two, by growing into the
+// margin again and again; one who wants a steady part keeps that, and borrowers
+// have nearly all the rest. The capacity is the most that was seen of late; now
+// and then a borrower may try whether there is more. While the owner uses
+// nothing, there is no ceiling: rate control at the sender's end (package rate)
+// keeps the link's queue short in any case, and yields to the owner's queue
+// before a Meter notices anything.
+package spare
+
+import (
+	"math"
+	"time"
+)
+
+// Interval is the time between two calls of Meter.Read.
+const Interval = 100 * time.Millisecond
+
+// None is the ceiling while the owner uses nothing.
+const None = math.MaxUint64
+
+const (
+	// The owner's use counts quickly when it rises and slowly when it falls.
+	riseGain, fallGain = 0.7, 0.3
+	// An owner who uses less than the larger of these leaves all: mail that is
+	// looked for, a chat.
+	idleShare = 0.03  // of the capacity
+	idleRate  = 8_000 // bytes per second
+
+	marginMost  = 0.25 // of the capacity
+	marginLeast = 0.02
+	marginFall  = 0.85 // in each interval without a rise
+	rise        = 0.05 // of the owner's usual use is a rise …
+	riseLeast   = 0.01 // … if it is this much of the capacity
+	usualGain   = 0.1
+
+	memory = 30 // seconds for which a second's traffic counts for the capacity
+
+	// A push lets borrowers try for a second whether there is more.
+	pushFirst, pushNext = 0.1, 0.25 // of the capacity
+	pushFor             = time.Second
+	pushGain            = 0.05 // of the capacity must be gained by it
+	pushAfter           = time.Second
+	pushAtMost          = 16 * time.Second // the wait doubles with each that gained nothing
+)
+
+// Meter watches one direction of a link. The zero value is ready.
+type Meter struct {
+	read        bool
+	at          time.Duration
+	total, lent uint64
+
+	own, borrowed float64 // smoothed, bytes per second
+	usual         float64 // what own was of late
+	margin        float64 // bytes per second
+	ceiling       float64 // as told last; < 0: none
+
+	second   time.Duration // the time of this second's traffic so far
+	carried  uint64        // in it
+	seconds  [memory]float64
+	nth      int
+	capacity float64
+
+	push      float64 // bytes per second
+	pushBegan time.Duration
+	pushed    float64       // the capacity before
+	pushAt    time.Duration // when the next may begin
+	pushWait  time.Duration
+}
+
+// Own is what the owner uses, bytes per second.
+func (m *Meter) Own() float64 { return m.own }
+
+// Capacity is the most that the link carried of late, bytes per second.
+func (m *Meter) Capacity() float64 { return m.capacity }
+
+// Read takes in the device's counter of bytes and how many of them were
+// borrowed, both since whenever, every Interval. It returns what borrowers may
+// use together, bytes per second; None if there is no limit.
+func (m *Meter) Read(now time.Duration, total, lent uint64) uint64 {
+	was := *m
+	m.at, m.total, m.lent = now, total, lent
+	elapsed := now - was.at
+	if !m.read || elapsed <= 0 || total < was.total || lent < was.lent {
+		m.read = true
+		m.ceiling = -1
+		return None // the first, or the counter began anew
+	}
+	in := float64(total - was.total)
+	borrowed := float64(lent - was.lent)
+	own := max(in-borrowed, 0) / elapsed.Seconds()
+	borrowed /= elapsed.Seconds()
+	gain := fallGain
+	if own > m.own {
+		gain = riseGain
+	}
+	m.own += gain * (own - m.own)
+	m.borrowed += fallGain * (borrowed - m.borrowed)
+	m.measure(elapsed, total-was.total)
+
+	if m.own <= max(idleRate, idleShare*m.capacity) {
+		m.usual, m.margin, m.push, m.pushWait = m.own, 0, 0, 0
+		m.ceiling = -1
+		return None
+	}
+	m.reserve()
+	m.tryMore(now)
+	m.ceiling = max(0, m.capacity+m.push-m.own-m.margin)
+	return uint64(m.ceiling)
+}
+
+// measure finds the capacity: of means over a second, for a burst into a modem's
+// buffer is no measure of what its link carries.
+func (m *Meter) measure(elapsed time.Duration, carried uint64) {
+	m.second += elapsed
+	m.carried += carried
+	if m.second < time.Second-Interval/2 {
+		return
+	}
+	m.seconds[m.nth] = float64(m.carried) / m.second.Seconds()
+	m.nth = (m.nth + 1) % memory
+	m.second, m.carried = 0, 0
+	m.capacity = 0
+	for _, s := range m.seconds {
+		m.capacity = max(m.capacity, s)
+	}
+}
+
+// reserve sets the margin.
+func (m *Meter) reserve() {
+	if m.own > m.usual*(1+rise) && m.own > m.usual+riseLeast*m.capacity {
+		m.usual = m.own
+		m.margin = marginMost * m.capacity
+		return
+	}
+	m.usual += usualGain * (m.own - m.usual)
+	m.margin = max(m.margin*marginFall, marginLeast*m.capacity)
+}
+
+// tryMore begins and ends pushes, while borrowers use what they may.
+func (m *Meter) tryMore(now time.Duration) {
+	switch {
+	case m.push > 0 && now-m.pushBegan < pushFor:
+	case m.push > 0 && m.capacity > m.pushed*(1+pushGain):
+		m.begin(now, pushNext)
+		m.pushWait = 0
+	case m.push > 0:
+		m.push = 0
+		m.pushWait = max(pushAfter, min(2*m.pushWait, pushAtMost))
+		m.pushAt = now + m.pushWait
+	case m.ceiling >= 0 && m.borrowed > 0 && m.borrowed >= 0.7*m.ceiling && now >= m.pushAt:
+		m.begin(now, pushFirst)
+	}
+}
+
+func (m *Meter) begin(now time.Duration, share float64) {
+	m.push, m.pushBegan, m.pushed = share*m.capacity, now, m.capacity
+}

@@ -1,0 +1,111 @@
+package spare
+
+import (
+	"testing"
+	"time"
+)
+
+// link is a link of a capacity, and what two want of it. The owner gets what it
+// wants as far as the borrower's ceiling leaves it.
+type link struct {
+	t           *testing.T
+	m           Meter
+	now         time.Duration
+	total, lent uint64
+	ceiling     uint64
+}
+
+const capacity = 1_000_000 // bytes per second
+
+// run lets the owner want so many bytes per second, and the borrower all it may
+// have, for a time; it returns what each had.
+func (l *link) run(owner float64, d time.Duration) (own, lent float64) {
+	l.t.Helper()
+	begun, lentBefore, ownBefore := l.now, l.lent, l.total-l.lent
+	for end := l.now + d; l.now < end; l.now += Interval {
+		may := float64(capacity)
+		if l.ceiling != None {
+			may = float64(l.ceiling)
+		}
+		borrows := min(may, capacity-min(owner, capacity/2)) // two who push share
+		if owner+borrows <= capacity {
+			borrows = min(may, capacity-owner)
+		}
+		owns := min(owner, capacity-borrows)
+		l.total += uint64((owns + borrows) * Interval.Seconds())
+		l.lent += uint64(borrows * Interval.Seconds())
+		l.ceiling = l.m.Read(l.now, l.total, l.lent)
+	}
+	s := (l.now - begun).Seconds()
+	return float64(l.total-l.lent-ownBefore) / s, float64(l.lent-lentBefore) / s
+}
+
+func TestMeter(t *testing.T) {
+	l := &link{t: t, ceiling: None}
+	l.run(0, 3*time.Second)
+	if l.ceiling != None {
+		t.Errorf("an idle owner leaves %d bytes/s, want no ceiling", l.ceiling)
+	}
+	// One who wants half keeps it, and nearly all the rest is lent.
+	l.run(capacity/2, 5*time.Second)
+	own, lent := l.run(capacity/2, 10*time.Second)
+	if own < 0.49*capacity || lent < 0.45*capacity {
+		t.Errorf("an owner of half had %.0f bytes/s, the borrower %.0f, of %d", own, lent, capacity)
+	}
+	// One who wants all gets it soon.
+	l.run(capacity, 3*time.Second)
+	own, lent = l.run(capacity, 20*time.Second)
+	if own < 0.95*capacity || lent > 0.05*capacity {
+		t.Errorf("an owner of all had %.0f bytes/s, the borrower %.0f, of %d", own, lent, capacity)
+	}
+	// And leaves it again.
+	l.run(0, time.Second)
+	if l.ceiling != None {
+		t.Errorf("a second after the owner has ended the ceiling is %d bytes/s, want none", l.ceiling)
+	}
+}
+
+// TestMeterPushes: the owner was there first, so that the capacity was never
+// seen.
+func TestMeterPushes(t *testing.T) {
+	l := &link{t: t, ceiling: 0}
+	for range 50 {
+		l.now += Interval
+		l.total += 30_000
+		l.ceiling = l.m.Read(l.now, l.total, l.lent)
+	}
+	if l.ceiling > 0.1*capacity {
+		t.Fatalf("nothing was seen beyond the owner's use, and yet %d bytes/s are lent", l.ceiling)
+	}
+	l.run(0.3*capacity, 20*time.Second)
+	own, lent := l.run(0.3*capacity, 10*time.Second)
+	if own < 0.29*capacity || lent < 0.6*capacity {
+		t.Errorf("the owner had %.0f bytes/s, the borrower %.0f, of %d", own, lent, capacity)
+	}
+}
+
+// TestMeterCounterRestart: a device that came back counts from zero.
+func TestMeterCounterRestart(t *testing.T) {
+	l := &link{t: t, ceiling: None}
+	l.run(capacity/2, 3*time.Second)
+	l.total, l.lent = 0, 0
+	if got := l.m.Read(l.now, 0, 0); got != None {
+		t.Errorf("a counter that began anew gives %d", got)
+	}
+	l.now += Interval
+	if got := l.m.Own(); got > capacity {
+		t.Errorf("the owner is taken to use %.0f bytes/s of %d", got, capacity)
+	}
+}
+
+func TestMeterAllocates(t *testing.T) {
+	var m Meter
+	now, total := time.Duration(0), uint64(0)
+	if n := testing.AllocsPerRun(100, func() {
+		now += Interval
+		total += 1000
+		m.Read(now, total, 0)
+	}); n != 0 {
+		t.Errorf("%v allocations a reading", n)
+	}
+}

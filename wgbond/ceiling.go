@@ -1,0 +1,84 @@
+package wgbond
+
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+// A path's lender watches its own link and says how much of it is spare, for
+// either direction. The borrower obeys for what it sends and passes on to the
+// server what that may send:
+//
+//	lender ── lease.Hint ──▶ borrower: SetCeiling ── wire.Ceiling ──▶ server
+//
+// Below that, both ends' rate control (rate.Params.Spare) gives way to the
+// owner's queue by itself.
+
+// NoCeiling as a path's ceiling is no limit.
+const NoCeiling = -1.0
+
+// leastCeiling is what a path with a ceiling of 0 may still send, bytes per
+// second: enough to measure it.
+const leastCeiling = 4 * 1500
+
+// SetCeiling sets, at a client, the most that may be sent by path id from now
+// on, up by us and down by the peer: bytes per second of whole IP packets, or
+// NoCeiling. Either end still sends a packet now and then at a ceiling of 0. Call it
+// again every second or so: the message to the peer may be lost.
+func (s *Session) SetCeiling(now time.Duration, id schedulers.PathID, up, down float64) {
+	s.now = now
+	l := s.links[id]
+	if l == nil {
+		return
+	}
+	s.limit(l, up)
+	l.told = down
+	if l.attached {
+		s.tellCeiling(l)
+	}
+	s.advance()
+}
+
+// limit has a path's rate control keep to a ceiling.
+func (s *Session) limit(l *link, ceiling float64) {
+	if ceiling < 0 {
+		ceiling = NoCeiling
+	}
+	if ceiling != l.ceiling {
+		l.ceiling = ceiling
+		l.rate.SetParams(l.rateParams())
+		s.planAt = s.now
+	}
+}
+
+// tellCeiling tells the peer how much it may send by l, in the place of what it
+// has not been told yet.
+func (s *Session) tellCeiling(l *link) {
+	f := &wire.Ceiling{Path: uint8(l.id), Rate: wire.NoCeiling}
+	if l.told >= 0 {
+		f.Rate = uint64(l.told)
+	}
+	for i := range s.notices {
+		if t, ok := s.notices[i].frame.(*wire.Ceiling); ok && t.Path == f.Path {
+			s.notices[i] = notice{f, noticeRepeats}
+			s.noticesAt = min(s.noticesAt, s.now+noticeDelay)
+			return
+		}
+	}
+	s.notify(f)
+}
+
+// onCeiling obeys a lender, as the borrower says it.
+func (s *Session) onCeiling(f *wire.Ceiling) {
+	l := s.links[f.Path]
+	switch {
+	case s.cfg.Role != Server || l == nil:
+		s.counts.drop(dropWrongRole)
+	case f.Rate == wire.NoCeiling:
+		s.limit(l, NoCeiling)
+	default:
+		s.limit(l, float64(f.Rate))
+	}
+}

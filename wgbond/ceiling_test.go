@@ -1,0 +1,102 @@
+package wgbond
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
+
+var lentPath = pathSpec{up: 20 * mbit, down: 20 * mbit, delay: 15 * ms, cfg: PathConfig{Lent: true}}
+
+// TestCeiling: what a lender says is obeyed in both directions, on its path
+// alone, and lifted again; the message may be lost.
+func TestCeiling(t *testing.T) {
+	w := newWorld(t, 1, slow, lentPath)
+	w.bond()
+	lost := 0
+	w.paths[0].lose = func(_ bool, pkt []byte) bool { // all control, for a while
+		if w.now < 2*time.Second && wire.Kind(pkt) == wire.SessionControl {
+			lost++
+			return true
+		}
+		return false
+	}
+	f := newStream(w, 7)
+	w.atClient = f.receive
+	g := newStream(w, 8)
+	w.atServer = g.receive
+	var carried [2]int // data up and down the lent path, bytes
+	w.paths[1].tap = func(fromClient bool, pkt []byte) {
+		if wire.Kind(pkt) == wire.WGData {
+			i := 1
+			if fromClient {
+				i = 0
+			}
+			carried[i] += len(pkt) + 28
+		}
+	}
+	measure := func(d time.Duration) (up, down float64) {
+		f.feed(w.sendDown, 24*mbit, 1452, 4, d)
+		g.feed(w.sendUp, 24*mbit, 1452, 4, d)
+		carried = [2]int{}
+		w.run(d)
+		return float64(carried[0]) * 8 / d.Seconds() / mbit, float64(carried[1]) * 8 / d.Seconds() / mbit
+	}
+	measure(3 * time.Second)
+	up, down := measure(5 * time.Second)
+	within(t, "up without a ceiling, Mbit/s", up, 15, 20)
+	within(t, "down", down, 15, 20)
+
+	w.client.SetCeiling(w.now, w.paths[1].id, 1*mbit/8, 2*mbit/8)
+	measure(2 * time.Second)
+	up, down = measure(5 * time.Second)
+	within(t, "up with a ceiling of 1 Mbit/s", up, 0.5, 1.5)
+	within(t, "down with one of 2", down, 1, 2.5)
+
+	w.client.SetCeiling(w.now, w.paths[1].id, 0, 0)
+	measure(2 * time.Second)
+	up, down = measure(5 * time.Second)
+	within(t, "up with a ceiling of 0", up, 0, 0.5)
+	within(t, "down with one of 0", down, 0, 0.5)
+	for _, p := range w.client.Status(w.now).Paths {
+		if p.ID == w.paths[1].id && (p.Ceiling != 0 || p.PeerCeiling != 0 || !p.Lent) {
+			t.Errorf("the lent path's status is %+v", p)
+		}
+	}
+	if st := w.server.Status(w.now + w.serverClock).Paths[w.paths[1].id]; !st.Lent || st.Ceiling != 0 {
+		t.Errorf("at the server the lent path's status is %+v", st)
+	}
+
+	w.client.SetCeiling(w.now, w.paths[1].id, NoCeiling, NoCeiling)
+	measure(3 * time.Second)
+	up, down = measure(5 * time.Second)
+	within(t, "up when the ceiling is lifted", up, 15, 20)
+	within(t, "down", down, 15, 20)
+	if lost == 0 {
+		t.Error("nothing was lost: this showed less than it says")
+	}
+}
+
+// TestCeilingRestart: a server that has forgotten everything is told again.
+func TestCeilingRestart(t *testing.T) {
+	w := newWorld(t, 1, lentPath)
+	w.bond()
+	w.client.SetCeiling(w.now, w.paths[0].id, NoCeiling, 2*mbit/8)
+	w.run(time.Second)
+	w.startShim()
+	w.run(30 * time.Second)
+	if st := w.server.Status(w.now + w.serverClock).Paths; len(st) != 1 || st[0].Ceiling != 2*mbit/8 {
+		t.Errorf("after its restart the server has the paths %+v", st)
+	}
+}
+
+// TestCeilingIsTheBorrowers: only the borrower may say so.
+func TestCeilingIsTheBorrowers(t *testing.T) {
+	w := newWorld(t, 1, lentPath)
+	w.bond()
+	w.client.onCeiling(&wire.Ceiling{Path: uint8(w.paths[0].id), Rate: 1})
+	if st := w.client.Status(w.now); st.Paths[0].Ceiling >= 0 || st.Drops["control-wrong-role"] != 1 {
+		t.Errorf("a server's word about a ceiling was obeyed: %+v", st)
+	}
+}

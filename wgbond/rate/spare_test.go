@@ -1,0 +1,67 @@
+package rate
+
+import (
+	"testing"
+	"time"
+)
+
+// TestSpareIdle: a link that its owner does not use is used nearly whole, with
+// hardly a queue.
+func TestSpareIdle(t *testing.T) {
+	for _, rate := range []float64{2 * mbit, 10 * mbit, 50 * mbit} {
+		p := newPipe(t, constant(rate, 40*ms), Params{Spare: true, Feedback: feedbackEvery})
+		p.run(3 * time.Second)
+		p.maxQueue = 0
+		p.within("share of the link", p.throughput(20*time.Second)/rate, 0.93, 1.005)
+		most := spareQueue + feedbackEvery + time.Duration(4*packetSize/rate*float64(time.Second))
+		if p.maxQueue > most {
+			t.Errorf("at %.0f Mbit/s the queue was %v long, at most %v is allowed", rate/mbit, p.maxQueue, most)
+		}
+	}
+}
+
+// TestSpareYields: when another's queue stands in the link, as a download's does
+// that fills its buffer, all but a trace is given up, and all is taken again when
+// the queue has gone.
+func TestSpareYields(t *testing.T) {
+	const rate = 10 * mbit
+	p := newPipe(t, constant(rate, 40*ms), Params{Spare: true, Feedback: feedbackEvery})
+	p.run(3 * time.Second)
+	busy := func(d time.Duration) float64 {
+		before := p.got.bytes
+		for end := p.now + d; p.now < end; p.run(10 * ms) {
+			// 100 ms of the owner's packets always wait.
+			for p.link.Queued(p.now) < int(rate*(100*ms).Seconds()) && p.link.Push(p.now, 1500, sent{seq: another}) {
+			}
+		}
+		return float64(p.got.bytes-before) / d.Seconds()
+	}
+	busy(2 * time.Second)
+	p.within("share beside the owner", busy(5*time.Second)/rate, 0.001, 0.03)
+	p.run(1500 * ms)
+	p.within("share a second and a half after", p.throughput(5*time.Second)/rate, 0.90, 1.005)
+}
+
+// TestSpareMemory: the least delay stands for two to four minutes, then what was
+// met since counts: the route may have changed.
+func TestSpareMemory(t *testing.T) {
+	var l leastDelay
+	l.offer(0, 30*ms)
+	at := time.Duration(0)
+	for ; at < spareMemory; at += time.Second {
+		l.offer(at, 50*ms)
+	}
+	if l.value != 30*ms {
+		t.Errorf("after %v the least delay is %v, want the 30 ms that were met", at, l.value)
+	}
+	for end := at + 2*spareMemory; at < end; at += time.Second {
+		l.offer(at, 50*ms)
+	}
+	if l.value != 50*ms {
+		t.Errorf("after %v it is still %v", at, l.value)
+	}
+	l.offer(at, -5*ms) // clocks differ by anything
+	if l.value != -5*ms {
+		t.Errorf("a delay of −5 ms gave %v", l.value)
+	}
+}
