@@ -211,10 +211,10 @@ func TestDeviceAppearsLater(t *testing.T) {
 	p.net.Remove("late", true)
 	p.client.Up(t)
 	p.bonded(t, 1)
-	links := p.clientBind.Status().Peers[0].Links
-	if l := links[1]; l.State != mux.LinkWaiting || l.Reason == "" || l.InUse {
-		t.Errorf("the missing device's path is %+v, want it waiting, with a reason", l)
-	}
+	wgtest.Eventually(t, "the missing device's path waits, with a reason", func() bool {
+		l := p.clientBind.Status().Peers[0].Links[1]
+		return l.State == mux.LinkWaiting && l.Reason != "" && !l.InUse
+	})
 	p.net.Remove("late", false)
 	p.bonded(t, 2)
 

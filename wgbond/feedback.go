@@ -95,7 +95,9 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 	l := w.link
 	l.lost += uint64(lostPackets)
 	if total := float64(w.packets) + float64(lostPackets); total > 0 {
-		l.loss += (float64(lostPackets)/total - l.loss) * min(1, total/100)
+		ratio := float64(lostPackets) / total
+		l.loss += (ratio - l.loss) * min(1, total/100)
+		l.lossy += (ratio - l.lossy) * min(1, total/lossyPackets)
 	}
 	l.rate.Lost(lostBytes)
 	if w.size > 0 {

@@ -90,6 +90,7 @@ type link struct {
 	rxPackets, rxBytes uint64
 	lost, repairs      uint64
 	loss               float64 // smoothed ratio
+	lossy              float64 // the same over lossyPackets
 	suspectAt          time.Duration
 	newest             uint64 // counter of the path's newest packet in the latest report
 	newestIndex        uint32

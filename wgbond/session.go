@@ -40,8 +40,12 @@ const (
 	queueVarying    = 80 * time.Millisecond
 	codelSteady     = 15 * time.Millisecond
 	codelVarying    = 100 * time.Millisecond
-	intervalSteady  = 100 * time.Millisecond
+	intervalSteady  = 60 * time.Millisecond
 	intervalVarying = 200 * time.Millisecond
+	// A path is lossy, as far as CoDel is concerned, by its loss over so many
+	// packets; lossyFull is as lossy as any.
+	lossyPackets = 2000
+	lossyFull    = 0.01
 	// queueBytes bounds the send queue, whatever CoDel thinks.
 	queueBytes = 4 << 20
 

@@ -432,12 +432,14 @@ func (c *Controller) Recent() float64 {
 // Mode names the controller's state, for people.
 func (c *Controller) Mode() string { return c.mode.String() }
 
-// QueueBound is the standing queue that the controller may keep now.
+// QueueBound is the standing queue that the controller may keep now. Beside a
+// short round trip a long queue is not worth its delay, and not needed.
 func (c *Controller) QueueBound() time.Duration {
 	if c.p.Spare {
 		return spareQueue
 	}
-	return c.p.Steady + time.Duration(c.Varying()*float64(c.p.Varying-c.p.Steady))
+	steady := min(c.p.Steady, max(c.minRTT/3, c.p.Steady/3))
+	return steady + time.Duration(c.Varying()*float64(c.p.Varying-steady))
 }
 
 // Varying tells how much the path's rate varies: 0 for a steady one, 1 for one

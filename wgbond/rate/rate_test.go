@@ -300,8 +300,9 @@ func TestStandingQueue(t *testing.T) {
 				p.maxQueue = 0
 				got := p.throughput(200*ms + tc.rtt)
 				packet := time.Duration(1500 / rate * 1e9)
-				p.within("queue, seconds", p.maxQueue.Seconds(), 0, (20*ms + feedbackEvery + 3*packet).Seconds())
-				p.within("queue bound, seconds", p.c.QueueBound().Seconds(), 0.02, 0.02)
+				bound := min(20*ms, max(tc.rtt/3, 20*ms/3)).Seconds()
+				p.within("queue, seconds", p.maxQueue.Seconds(), 0, bound+(feedbackEvery+3*packet).Seconds())
+				p.within("queue bound, seconds", p.c.QueueBound().Seconds(), bound, bound+packet.Seconds())
 				// Once in ten seconds at most, the pipe drains for ProbeRTT.
 				granule := 1500 / (200*ms + tc.rtt).Seconds()
 				p.within("throughput, Mbit/s", got/mbit, (rate*0.75-granule)/mbit, (rate*1.02+granule)/mbit)
