@@ -533,8 +533,8 @@ func TestWindow(t *testing.T) {
 		want   int
 	}{
 		{1e6, 100 * ms, 130e3 + 3000},
-		{1e6, 20 * ms, 50e3 + 3000}, // both agree
-		{1e6, 5 * ms, 20e3 + 3000},  // 2 × 5 kB + 10 kB of feedback
+		{1e6, 20 * ms, 36666 + 3000}, // a queue of a third of the least
+		{1e6, 5 * ms, 20e3 + 3000},   // 2 × 5 kB + 10 kB of feedback
 		{1e5, 10 * ms, 3000 + 3000},
 		{1e4, 10 * ms, 6000},
 	} {
