@@ -16,8 +16,12 @@ import (
 type commands struct {
 	Up     upCommand     `cmd:"" help:"Bring up a WireGuard interface over several paths."`
 	Down   downCommand   `cmd:"" help:"Take down what up or serve has brought up."`
+	Save   saveCommand   `cmd:"" help:"Write what an interface is now into its NAME.conf."`
+	Strip  stripCommand  `cmd:"" help:"Print NAME.conf without the keys that only wg-quick knows."`
 	Status statusCommand `cmd:"" help:"Show interfaces, their peers and paths, in the manner of wg show."`
 	Serve  serveCommand  `cmd:"" help:"Stand before a stock WireGuard and join what bonded clients send."`
+
+	Device deviceCommand `cmd:"" help:"Run a bare WireGuard device, as wireguard-go does. wg-bond NAME is the same."`
 
 	Scheduler schedulerCommand `cmd:"" help:"List, try, change and compare what decides which path a packet takes."`
 
@@ -32,13 +36,24 @@ NAME.bond.toml, which says what is bonded. With none, every interface with a def
 func main() {
 	process := daemon.Current()
 	cli := new(commands)
-	ctx := kong.Parse(cli, append(options(), kong.Bind(process))...)
+	parser := kong.Must(cli, append(options(), kong.Bind(process))...)
+	ctx, err := parser.Parse(wireguardGo(os.Args[1:], names(parser)))
+	parser.FatalIfErrorf(err)
 	if err := ctx.Run(); err != nil {
 		if !process.Failed(err) {
 			fmt.Fprintf(os.Stderr, "wg-bond: %v\n", err)
 		}
 		os.Exit(1)
 	}
+}
+
+// names are those of the commands.
+func names(parser *kong.Kong) []string {
+	var all []string
+	for _, child := range parser.Model.Children {
+		all = append(all, child.Name)
+	}
+	return all
 }
 
 func options() []kong.Option {

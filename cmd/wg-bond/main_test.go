@@ -40,7 +40,8 @@ func TestHelp(t *testing.T) {
 // TestSurface: these command lines are scripted against.
 func TestSurface(t *testing.T) {
 	for _, line := range []string{
-		"up wg0", "up wg0 -f", "up -f ./wg0.conf", "up --foreground wg0", "up wg0 --metrics 127.0.0.1:9586", "serve wg0 --metrics=unix:/run/x", "down wg0", "down ./wg0.conf",
+		"wg0", "-f wg0", "--foreground wg0", "device wg0", "device -f wg0", "device stats",
+		"up wg0", "up --dry-run wg0", "save wg0", "strip wg0", "up wg0 -f", "up -f ./wg0.conf", "up --foreground wg0", "up wg0 --metrics 127.0.0.1:9586", "serve wg0 --metrics=unix:/run/x", "down wg0", "down ./wg0.conf",
 		"status", "status wg0", "status --json", "status wg0 --json", "status -w", "status wg0 --watch --interval 500ms", "serve wg0", "serve wg0.conf -f",
 		"scheduler list", "scheduler show", "scheduler show --json", "scheduler use minrtt", "scheduler use minrtt --shadow -i wg0",
 		"scheduler use --shadow", "scheduler test ./mine", "scheduler test ./mine --set a=1 --set b=[1,2] --against minrtt",
@@ -49,16 +50,16 @@ func TestSurface(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parser.Parse(strings.Fields(line)); err != nil {
+		if _, err := parser.Parse(wireguardGo(strings.Fields(line), names(parser))); err != nil {
 			t.Errorf("wg-bond %s: %v", line, err)
 		}
 	}
-	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0", "status --watch --json"} {
+	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0", "stats", "-f", "wg0 -f wg1", "save", "strip", "status --watch --json"} {
 		parser, err := kong.New(new(commands), options()...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parser.Parse(strings.Fields(line)); err == nil {
+		if _, err := parser.Parse(wireguardGo(strings.Fields(line), names(parser))); err == nil {
 			t.Errorf("wg-bond %s: no error", line)
 		}
 	}

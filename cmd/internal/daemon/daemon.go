@@ -30,7 +30,12 @@ const ready = "ready\n"
 
 // Start runs the program again with args and returns once it is ready: nil,
 // or the error that it ended with.
-func Start(args ...string) error {
+func Start(args ...string) error { return StartWith(nil, args...) }
+
+// StartWith is Start for a child that is to have open files of this process:
+// those whose descriptors' numbers are in these environment variables, as far
+// as they are set.
+func StartWith(descriptors []string, args ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -43,6 +48,16 @@ func Start(args ...string) error {
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), variable+"=3")
 	cmd.ExtraFiles = []*os.File{theirs}
+	for _, variable := range descriptors {
+		file, err := Descriptor(variable)
+		if err != nil {
+			return err
+		}
+		if file != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+			cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", variable, 2+len(cmd.ExtraFiles)))
+		}
+	}
 	// While it starts, what it prints belongs on the terminal.
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	// The child ends in its own way, and tells how, if somebody grows
@@ -82,6 +97,25 @@ func Notify(state string) { _, _ = sd.SdNotify(false, state) }
 
 // Stopping is what to Notify of when the end begins.
 const Stopping = sd.SdNotifyStopping
+
+// Descriptor is the open file whose descriptor's number an environment variable
+// holds, or nil if it is not set. Programs started later do not inherit it.
+func Descriptor(variable string) (*os.File, error) {
+	text := os.Getenv(variable)
+	if text == "" {
+		return nil, nil
+	}
+	fd, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return nil, fmt.Errorf("the variable %s: found %q; want the number of an open descriptor", variable, text)
+	}
+	file := os.NewFile(uintptr(fd), variable)
+	if _, err := file.Stat(); err != nil {
+		return nil, fmt.Errorf("the variable %s: found %q; want the number of an open descriptor: %w", variable, text, err)
+	}
+	closeOnExec(int(fd))
+	return file, nil
+}
 
 // Process is this process, as the child of a Start or not.
 type Process struct{ pipe *os.File }

@@ -20,9 +20,9 @@ type setter func(p *parser, value string) (found, want string)
 type key struct {
 	name string
 	set  setter
-	// words: the value is a list of words or a command, where white space
-	// counts. Elsewhere it counts for nothing, not even inside a value, as in
-	// wg(8).
+	// words: it is a key of wg-quick's, whose value is a list of words or a
+	// command, where white space counts. Elsewhere it counts for nothing, not
+	// even inside a value, as in wg(8).
 	words bool
 	// empty: wg-quick takes an empty value for none. wg(8) calls it an error.
 	empty bool
@@ -161,6 +161,27 @@ func (p *parser) header(n int, line string) {
 		p.section = unknownSection
 		p.errs.Add(n, "", "the section "+conferr.Quote(hideKeys(line)), "[Interface] or [Peer]")
 	}
+}
+
+// Strip takes wg-quick(8)'s keys out of a file that Parse accepts: what is left
+// is for `wg setconf` and `wg syncconf`. Comments stay; the output is that of
+// `wg-quick strip`, to the byte.
+func Strip(data []byte) string {
+	var b strings.Builder
+	inInterface := false
+	for line := range strings.Lines(string(data)) {
+		line = strings.Trim(strings.TrimSuffix(line, "\n"), " \t")
+		content, _, _ := strings.Cut(line, "#")
+		name, _, _ := strings.Cut(content, "=")
+		if name = squeeze(name); strings.HasPrefix(name, "[") {
+			inInterface = strings.EqualFold(name, "[interface]")
+		}
+		if k := find(interfaceKeys, name); inInterface && k != nil && k.words {
+			continue
+		}
+		b.WriteString(line + "\n")
+	}
+	return b.String() + "\n"
 }
 
 // unknown explains a line with a key that its section does not have.

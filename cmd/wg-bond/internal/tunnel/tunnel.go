@@ -46,6 +46,9 @@ type Tunnel struct {
 	peers func(*uapi.Device) error
 	log   *slog.Logger
 
+	tun    tun.Device // that Create is to take, and its socket; nil: it makes them
+	socket *os.File
+
 	sync   sync.Mutex // one at a time reads the state and passes it on
 	port   int        // that Configure asked for last
 	up     atomic.Bool
@@ -61,17 +64,46 @@ func New(name string, bind Bind, peers func(*uapi.Device) error, log *slog.Logge
 	return &Tunnel{name: name, bind: bind, peers: peers, log: log, done: make(chan error, 1)}
 }
 
+// Adopt has Create take a TUN device and, unless it is nil, a listening UAPI
+// socket, instead of making its own.
+func (t *Tunnel) Adopt(device tun.Device, socket *os.File) { t.tun, t.socket = device, socket }
+
+// OpenTUN makes a TUN device with an MTU in bytes, or takes the one of file,
+// if that is not nil. It answers the interface's name, which is not the one
+// asked for if that has a %d in it or there is a file.
+func OpenTUN(name string, file *os.File, mtu int) (tun.Device, string, error) {
+	var device tun.Device
+	var err error
+	if file != nil {
+		device, err = tun.CreateTUNFromFile(file, mtu)
+	} else {
+		device, err = tun.CreateTUN(name, mtu)
+	}
+	if err != nil {
+		return nil, "", explainTUN(name, err)
+	}
+	if name, err = device.Name(); err != nil {
+		device.Close()
+		return nil, "", err
+	}
+	return device, name, nil
+}
+
 // Create makes the TUN device, with an MTU in bytes, and serves its UAPI
 // socket.
 func (t *Tunnel) Create(mtu int) error {
-	tunDevice, err := tun.CreateTUN(t.name, mtu)
-	if err != nil {
-		return explainTUN(t.name, err)
+	tunDevice, file := t.tun, t.socket
+	var err error
+	if tunDevice == nil {
+		if tunDevice, _, err = OpenTUN(t.name, nil, mtu); err != nil {
+			return err
+		}
 	}
-	file, err := ipc.UAPIOpen(t.name)
-	if err != nil {
-		tunDevice.Close()
-		return fmt.Errorf("%s/%s.sock: %w; is another program running the interface?", uapi.SocketDir, t.name, err)
+	if file == nil {
+		if file, err = ipc.UAPIOpen(t.name); err != nil {
+			tunDevice.Close()
+			return fmt.Errorf("%s/%s.sock: %w; is another program running the interface?", uapi.SocketDir, t.name, err)
+		}
 	}
 	d := device.NewDevice(tunDevice, t.bind, t.logger())
 	listener, err := ipc.UAPIListen(t.name, file)
@@ -231,6 +263,8 @@ func explainTUN(name string, err error) error {
 		return fmt.Errorf("making the interface %s: %w; that needs root (CAP_NET_ADMIN): use sudo, or give it to the container with `--cap-add NET_ADMIN`", name, err)
 	case errors.Is(err, syscall.EBUSY):
 		return fmt.Errorf("making the interface %s: %w: another program has an interface of this name", name, err)
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Errorf("making the interface %q: %w; a name has 1 to 15 characters, none of them a slash, a colon or a space, and no interface of another kind has it", name, err)
 	}
 	return fmt.Errorf("making the interface %s: %w", name, err)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
 	"github.com/wg-bond/wg-bond/cmd/internal/status"
@@ -36,6 +38,8 @@ func Down(arg string) error {
 		return err
 	case is.Role == "serve": // the interface, and its hooks, are the stock WireGuard's
 		return ctl.Call(socket, "down", nil)
+	case is.Role == "device":
+		return fmt.Errorf("%s was not brought up by wg-bond up: `wg-quick down %s` takes it down, `ip link delete %s` if it was not wg-quick either", files.Name, files.Name, files.Name)
 	}
 	ctx := context.Background()
 	i := &files.WireGuard.Interface
@@ -43,11 +47,7 @@ func Down(arg string) error {
 		return fmt.Errorf("%w; %s stays up", err, files.Name)
 	}
 	if i.SaveConfig {
-		device, err := uapi.Get(files.Name)
-		if err == nil {
-			err = saveConfig(host, files, device)
-		}
-		if err != nil {
+		if err := saveCurrent(host, files); err != nil {
 			return fmt.Errorf("%w; %s stays up", err, files.Name)
 		}
 	}
@@ -56,6 +56,34 @@ func Down(arg string) error {
 		return err
 	}
 	return quick.Hooks(ctx, host, files.Name, i.PostDown, Trace)
+}
+
+// Save writes what the interface that arg means is now into its file.
+func Save(arg string) error {
+	files, err := Load(arg)
+	if err != nil {
+		return err
+	}
+	if err := NeedRoot("save " + arg); err != nil {
+		return err
+	}
+	host, err := quick.NewHost(nil)
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	return saveCurrent(host, files)
+}
+
+func saveCurrent(host *quick.Host, files *Files) error {
+	device, err := uapi.Get(files.Name)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("%s is not up, or is the kernel's, which `wg-quick save %s` saves; `wg-bond status` lists what is up", files.Name, files.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return saveConfig(host, files, device)
 }
 
 // downAfterCrash cleans up after a wg-bond that ended without doing so: the

@@ -87,20 +87,53 @@ type Files struct {
 // of a private key that everybody can read.
 func Load(arg string) (*Files, error) {
 	f := new(Files)
-	var err error
+	data, err := f.locate(arg)
+	if err != nil {
+		return nil, err
+	}
+	if f.WireGuard, err = wgconf.Parse(f.Path, data); err != nil {
+		return nil, err
+	}
+	if err := f.loadBond(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// locate finds and reads NAME.conf.
+func (f *Files) locate(arg string) (data []byte, err error) {
 	if f.Name, f.Path, err = quick.Locate(arg); err != nil {
 		return nil, err
 	}
-	if f.WireGuard, err = wgconf.Load(f.Path); err != nil {
-		return nil, quick.Unreadable(f.Path, err)
-	}
-	if f.Bond, err = bondconf.Load(f.Path, decide.Names()); err != nil {
+	if data, err = os.ReadFile(f.Path); err != nil {
 		return nil, quick.Unreadable(f.Path, err)
 	}
 	if quick.WorldReadable(f.Path) {
 		fmt.Fprintf(os.Stderr, "Warning: `%s' is world accessible\n", f.Path)
 	}
-	return f, nil
+	return data, nil
+}
+
+func (f *Files) loadBond() (err error) {
+	if f.Bond, err = bondconf.Load(f.Path, decide.Names()); err != nil {
+		return quick.Unreadable(f.Path, err)
+	}
+	return nil
+}
+
+// Strip prints the configuration that arg means to out, without what only
+// wg-quick(8) understands, for `wg syncconf`.
+func Strip(arg string, out io.Writer) error {
+	f := new(Files)
+	data, err := f.locate(arg)
+	if err != nil {
+		return err
+	}
+	if _, err := wgconf.Parse(f.Path, data); err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, wgconf.Strip(data))
+	return err
 }
 
 func (f *Files) sidePath() string { return bondconf.PathFor(f.Path) }
@@ -133,3 +166,12 @@ func KeepOutput() bool {
 
 // Trace prints a step as wg-quick does.
 func Trace(step quick.Step) { fmt.Fprintf(os.Stderr, "[#] %s\n", step) }
+
+// The variables of wireguard-go's that hold descriptors.
+const (
+	tunVariable  = "WG_TUN_FD"
+	uapiVariable = "WG_UAPI_FD"
+)
+
+// DeviceDescriptors are the variables with the descriptors that Device takes.
+var DeviceDescriptors = []string{tunVariable, uapiVariable}

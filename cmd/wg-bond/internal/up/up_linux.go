@@ -37,7 +37,7 @@ func Run(arg string, opt Options, process *daemon.Process) error {
 	if err := NeedRoot("up " + arg); err != nil {
 		return err
 	}
-	r := &running{files: files, log: Logger(!process.Background()), reload: make(chan os.Signal, 1), downs: make(chan chan error), closed: make(chan struct{})}
+	r := newRunning("up", files, process)
 	if r.decider, err = decide.Start(files.Path, files.Bond, r.log); err != nil {
 		return err
 	}
@@ -50,31 +50,33 @@ func Run(arg string, opt Options, process *daemon.Process) error {
 	if err := r.prepare(traces); err != nil {
 		return err
 	}
-	defer r.host.Close()
+	return r.run(opt, process)
+}
 
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	signal.Notify(r.reload, unix.SIGHUP)
-	defer signal.Stop(r.reload)
-	// The socket is there first: it keeps a second `up` out.
-	path := ctl.SocketPath(files.Name)
-	if r.server, err = ctl.Listen(path, r.operations()); err != nil {
-		return err
-	}
-	defer r.server.Close()
-	defer close(r.closed) // before that: Close waits for who asks
-	metrics, err := opt.ServeMetrics(files, r.report)
+// DryRun prints to out what Run would do, and does nothing of it.
+func DryRun(arg string, out io.Writer) error {
+	files, err := Load(arg)
 	if err != nil {
 		return err
 	}
-	defer metrics.Close()
-	if err := r.start(ctx); err != nil {
+	r := &running{files: files, log: Logger(true)}
+	if r.host, err = quick.NewHost(nil); err != nil {
 		return err
 	}
-	if err := process.Ready(KeepOutput()); err != nil {
-		return errors.Join(err, r.end(nil))
+	defer r.host.Close()
+	if err := r.absent(); err != nil {
+		return err
 	}
-	return r.wait(ctx)
+	if len(r.journal.Undos) > 0 {
+		fmt.Fprintf(os.Stderr, "%s had ended without cleaning up; up does that first\n", files.Name)
+	}
+	if err := r.makePlan(); err != nil {
+		return err
+	}
+	for _, step := range r.plan.Steps {
+		fmt.Fprintf(out, "[#] %s\n", step)
+	}
+	return nil
 }
 
 // NeedRoot teaches who may not set up interfaces.
@@ -92,6 +94,7 @@ func NeedRoot(command string) error {
 
 // running is an interface from its first step to its last.
 type running struct {
+	role    string // what status calls it
 	files   *Files
 	decider *decide.Decider
 	log     *slog.Logger
@@ -107,44 +110,75 @@ type running struct {
 	closed chan struct{}   // closed when nobody takes requests any more
 }
 
-// prepare does all that changes nothing.
-func (r *running) prepare(traces func(session string) io.Writer) error {
-	name := r.files.Name
-	var err error
+func newRunning(role string, files *Files, process *daemon.Process) *running {
+	return &running{
+		role: role, files: files, log: Logger(!process.Background()),
+		reload: make(chan os.Signal, 1), downs: make(chan chan error), closed: make(chan struct{}),
+	}
+}
+
+// prepare makes all that run needs. What a crash left behind it takes away;
+// nothing else changes.
+func (r *running) prepare(traces func(session string) io.Writer) (err error) {
 	if r.host, err = quick.NewHost(nil); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			r.host.Close()
+		}
+	}()
 	if err := r.absent(); err != nil {
-		r.host.Close()
+		return err
+	}
+	if len(r.journal.Undos) > 0 {
+		fmt.Fprintf(os.Stderr, "%s had ended without cleaning up; doing that first\n", r.files.Name)
+		if err := quick.Clean(r.host, r.journal); err != nil {
+			return err
+		}
+	}
+	if err := r.makePlan(); err != nil {
 		return err
 	}
 	if err := r.makeBind(traces); err != nil {
-		r.host.Close()
 		return err
 	}
-	r.tunnel = tunnel.New(name, r.bind, r.setPeers, r.log)
+	r.tunnel = tunnel.New(r.files.Name, r.bind, r.setPeers, r.log)
 	r.host.Tunnel = r.tunnel
-	devices, err := r.devices()
-	if err != nil {
-		r.host.Close()
-		return err
-	}
-	facts, err := r.host.Facts(devices)
-	if err == nil {
-		r.plan, err = quick.Make(name, r.files.WireGuard, facts)
-	}
-	if err != nil {
-		r.host.Close()
-		return fmt.Errorf("%s: %w", r.files.Path, err)
-	}
-	for _, warning := range r.plan.Warnings {
-		fmt.Fprintf(os.Stderr, "Warning: %s\n", warning)
-	}
 	return nil
 }
 
-// absent makes sure that the interface is not there; what a crash of an
-// earlier one left behind is taken away.
+// run does the plan's steps, tells process, and stays until all is undone
+// again.
+func (r *running) run(opt Options, process *daemon.Process) error {
+	defer r.host.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	signal.Notify(r.reload, unix.SIGHUP)
+	defer signal.Stop(r.reload)
+	// The socket is there first: it keeps a second `up` out.
+	var err error
+	if r.server, err = ctl.Listen(ctl.SocketPath(r.files.Name), r.operations()); err != nil {
+		return err
+	}
+	defer r.server.Close()
+	defer close(r.closed) // before that: Close waits for who asks
+	metrics, err := opt.ServeMetrics(r.files, r.report)
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := process.Ready(KeepOutput()); err != nil {
+		return errors.Join(err, r.end(nil))
+	}
+	return r.wait(ctx)
+}
+
+// absent makes sure that the interface is not there, and reads what a crash of
+// an earlier one may have left behind.
 func (r *running) absent() error {
 	name := r.files.Name
 	err := ctl.Call(ctl.SocketPath(name), "status", nil)
@@ -157,18 +191,30 @@ func (r *running) absent() error {
 	if r.host.LinkExists(name) {
 		return fmt.Errorf("there is an interface %s already, which wg-bond did not make; remove it first, `wg-quick down %s` perhaps", name, name)
 	}
-	if r.journal, err = quick.OpenJournal(ctl.JournalPath(name)); err != nil {
+	r.journal, err = quick.OpenJournal(ctl.JournalPath(name))
+	return err
+}
+
+// makePlan plans, and warns.
+func (r *running) makePlan() error {
+	devices, err := r.devices()
+	if err != nil {
 		return err
 	}
-	if len(r.journal.Undos) > 0 {
-		fmt.Fprintf(os.Stderr, "%s had ended without cleaning up; doing that first\n", name)
-		return quick.Clean(r.host, r.journal)
+	facts, err := r.host.Facts(devices)
+	if err == nil {
+		r.plan, err = quick.Make(r.files.Name, r.files.WireGuard, facts)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.files.Path, err)
+	}
+	for _, warning := range r.plan.Warnings {
+		fmt.Fprintf(os.Stderr, "Warning: %s\n", warning)
 	}
 	return nil
 }
 
 func (r *running) makeBind(traces func(session string) io.Writer) error {
-	var err error
 	var specs []mux.PathSpec
 	for _, p := range r.files.Bond.Paths {
 		specs = append(specs, mux.PathSpec{
@@ -176,6 +222,7 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 			Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 		})
 	}
+	var err error
 	r.bind, err = conn.NewBind(conn.Config{
 		Paths: specs, Exclude: r.tunnels, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
@@ -327,6 +374,7 @@ func (r *running) status([]string) (any, error) { return r.report() }
 func (r *running) report() (*status.Interface, error) {
 	scheduler, trouble := r.decider.Summary()
 	i := report.Up(r.files.Name, scheduler, r.bind.Status())
+	i.Role = r.role
 	i.SchedulerTrouble = trouble
 	return i, nil
 }
