@@ -23,19 +23,6 @@ func (h *Host) LinkExists(name string) bool {
 	return err == nil
 }
 
-// Links are the names of the interfaces there are.
-func (h *Host) Links() ([]string, error) {
-	links, err := h.nl.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("listing interfaces: %w", err)
-	}
-	var names []string
-	for _, link := range links {
-		names = append(names, link.Attrs().Name)
-	}
-	return names, nil
-}
-
 // Addresses are the interface's addresses, host bits kept.
 func (h *Host) Addresses(name string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
