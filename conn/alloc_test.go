@@ -17,6 +17,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn/internal/wgtest"
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/schedulers"
 )
 
 // sinkhole is a socket that takes everything and gives nothing.
@@ -134,7 +135,7 @@ type roundTrip struct {
 	received       atomic.Int64 // counted by a goroutine
 }
 
-func newRoundTrip(t testing.TB, paths int) *roundTrip {
+func newRoundTrip(t testing.TB, paths int, scheduler func() schedulers.Scheduler) *roundTrip {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -142,7 +143,7 @@ func newRoundTrip(t testing.TB, paths int) *roundTrip {
 			t.Fatal(err)
 		}
 	}
-	cfg := Config{Scheduler: newEven}
+	cfg := Config{Scheduler: scheduler}
 	for i := range paths {
 		cfg.Paths = append(cfg.Paths, mux.PathSpec{Name: string(rune('a' + i))})
 	}
@@ -208,7 +209,7 @@ func TestRoundTripAllocates(t *testing.T) {
 	}
 	// A collection empties sync.Pool; what is measured is what we ask for anew.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	r := newRoundTrip(t, 2)
+	r := newRoundTrip(t, 2, newEven)
 	batch := newDataBatch(mux.BatchSize, 1452)
 	for range 400 { // until as many buffers are about as are under way at once
 		r.pass(t, batch)
@@ -237,7 +238,7 @@ func TestRoundTripAllocates(t *testing.T) {
 func BenchmarkRoundTrip(b *testing.B) {
 	for name, paths := range map[string]int{"1path": 1, "4paths": 4} {
 		b.Run(name, func(b *testing.B) {
-			r := newRoundTrip(b, paths)
+			r := newRoundTrip(b, paths, newEven)
 			batch := newDataBatch(mux.BatchSize, 1452)
 			b.SetBytes(1452)
 			b.ReportAllocs()

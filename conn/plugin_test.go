@@ -22,7 +22,13 @@ import (
 )
 
 // builtinPlugin builds the plugin that serves the built-in of that name.
-func builtinPlugin(t *testing.T, name string) host.Config {
+func builtinPlugin(t testing.TB, name string) host.Config {
+	t.Helper()
+	return buildPlugin(t, name, "../plugins/examples/builtin")
+}
+
+// buildPlugin builds a plugin that does what its name says.
+func buildPlugin(t testing.TB, name, pkg string) host.Config {
 	t.Helper()
 	// An unprivileged user must come there: not the test's own directory.
 	dir, err := os.MkdirTemp("", "wgbt-plugin")
@@ -34,7 +40,7 @@ func builtinPlugin(t *testing.T, name string) host.Config {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, name)
-	if out, err := exec.Command("go", "build", "-o", path, "../plugins/examples/builtin").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return host.Config{Name: name, Path: path, Limits: host.Limits{BackOff: time.Millisecond, BackOffMax: 5 * time.Millisecond}}

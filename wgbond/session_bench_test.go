@@ -29,8 +29,9 @@ type traffic struct {
 
 	delivered, disorder uint64
 	last                uint64
-	// Time spent in the calls of either session, if timed.
+	// Time spent in the calls of either session, if timed, by processor if not nil.
 	timed                 bool
+	processor             func() time.Duration
 	sendTime, receiveTime time.Duration
 }
 
@@ -175,8 +176,11 @@ func (x *traffic) transmit(s *Session, now time.Duration, fromClient bool) (spen
 var began = time.Now()
 
 func (x *traffic) clock() time.Duration {
-	if !x.timed {
+	switch {
+	case !x.timed:
 		return 0
+	case x.processor != nil:
+		return x.processor()
 	}
 	return time.Since(began)
 }
