@@ -18,7 +18,7 @@ import (
 // Client is a borrower's end of the tunnel.
 type Client struct {
 	lab     *Lab
-	program *Program
+	program *sandbox.Program
 	undo    []func() error
 }
 
@@ -64,7 +64,7 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 // bonded waits until the session has keys and all paths carry.
 func (c *Client) bonded(paths int) error {
 	var last string
-	err := c.program.until(fmt.Sprintf("bonded over %d paths", paths), patience, func() bool {
+	err := c.program.Until(fmt.Sprintf("bonded over %d paths", paths), patience, func() bool {
 		s, err := c.lab.Status(Borrower)
 		if err != nil {
 			last = err.Error()
@@ -161,7 +161,7 @@ func (c *Client) route(host string, r sandbox.Route) error {
 
 // ready waits until the web host answers through the tunnel.
 func (c *Client) ready() error {
-	return c.program.until("connected to the web host", patience, func() bool {
+	return c.program.Until("connected to the web host", patience, func() bool {
 		_, err := measure.Echo(c.lab.hosts[Borrower], WebAddr, 500*time.Millisecond)
 		return err == nil
 	})

@@ -83,9 +83,9 @@ type Lab struct {
 	captures []*pcap.Writer
 	tap      io.Closer // of the server's loopback device
 	keys     keys
-	programs []*Program // in the order in which they were started
-	serve    *Program
-	relays   map[string]*Program
+	programs []*sandbox.Program // in the order in which they were started
+	serve    *sandbox.Program
+	relays   map[string]*sandbox.Program
 	traces   map[string]int // how many wg-bonds of each end were traced
 }
 
@@ -125,7 +125,7 @@ var sysctls = [][2]string{
 // all runs share: the web server, the server's WireGuard, the shim and the
 // relays. It must be called in a sandbox. Close ends the laboratory.
 func Build(s *scenario.Scenario, opt Options) (lab *Lab, err error) {
-	l := &Lab{Scenario: s, Options: opt, net: ipv4, hosts: map[string]*sandbox.Host{}, relays: map[string]*Program{}, traces: map[string]int{}}
+	l := &Lab{Scenario: s, Options: opt, net: ipv4, hosts: map[string]*sandbox.Host{}, relays: map[string]*sandbox.Program{}, traces: map[string]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -350,6 +350,33 @@ func (l *Lab) endCaptures() error {
 	}
 	l.tap, l.captures = nil, nil
 	return err
+}
+
+// Start starts a program of Options.Bin or $PATH in a host.
+func (l *Lab) Start(host, name string, args ...string) (*sandbox.Program, error) {
+	path, err := l.program(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.startPath(host, path, name, args...)
+}
+
+// traced adds to the arguments of a wg-bond that its trace is wanted, in a file
+// of its own.
+func (l *Lab) traced(end string, args ...string) []string {
+	if l.Options.Traces == "" {
+		return args
+	}
+	l.traces[end]++
+	return append(args, "--trace", filepath.Join(l.Options.Traces, fmt.Sprintf("%s-%d.jsonl", end, l.traces[end])))
+}
+
+func (l *Lab) startPath(host, path, name string, args ...string) (*sandbox.Program, error) {
+	p, err := l.hosts[host].Program(name, l.Options.Log, exec.Command(path, args...))
+	if err == nil {
+		l.programs = append(l.programs, p)
+	}
+	return p, err
 }
 
 // program finds a program under test: in Options.Bin, or else in $PATH.

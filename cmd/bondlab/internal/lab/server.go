@@ -70,7 +70,7 @@ func (l *Lab) startWeb() error {
 	if err != nil {
 		return err
 	}
-	return p.until("listening", patience, func() bool {
+	return p.Until("listening", patience, func() bool {
 		return l.hosts[Web].Do(func() error {
 			c, err := net.DialTimeout("tcp", addr.String(), time.Second)
 			if err == nil {
@@ -108,7 +108,7 @@ func (l *Lab) stockWireGuard(host, conf string, addr netip.Prefix, routes ...net
 	if err != nil {
 		return err
 	}
-	err = p.until("ready for wg", patience, func() bool {
+	err = p.Until("ready for wg", patience, func() bool {
 		_, err := os.Stat(socket)
 		return err == nil
 	})
@@ -153,7 +153,7 @@ func (l *Lab) StartServe() error {
 	if l.serve, err = l.Start(Server, "wg-bond", l.traced("server", "serve", conf, "-f")...); err != nil {
 		return err
 	}
-	return l.serve.until("listening", patience, func() bool { return l.listens(Server, ServerPort) })
+	return l.serve.Until("listening", patience, func() bool { return l.listens(Server, ServerPort) })
 }
 
 // KillServe ends the shim without notice.
@@ -176,7 +176,7 @@ func (l *Lab) StartRelay(n string) error {
 		return err
 	}
 	l.relays[n] = p
-	return p.until("listening", patience, func() bool { return l.listens(n, relayPort) })
+	return p.Until("listening", patience, func() bool { return l.listens(n, relayPort) })
 }
 
 // StopRelay ends a neighbour's relay without notice.

@@ -1,13 +1,12 @@
 //go:build linux
 
-package lab
+package sandbox
 
 import (
 	"bytes"
 	"fmt"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -24,35 +23,17 @@ type Program struct {
 	err  error         // why, after done
 }
 
-// Start starts a program of Options.Bin or $PATH in a host.
-func (l *Lab) Start(host, name string, args ...string) (*Program, error) {
-	path, err := l.program(name)
-	if err != nil {
+// Program starts a program in the host. Each line that it prints goes to log as
+// well, behind the host's and the program's name, unless log is nil.
+func (h *Host) Program(name string, log io.Writer, cmd *exec.Cmd) (*Program, error) {
+	p := &Program{Name: h.Name + "/" + name, cmd: cmd, done: make(chan struct{})}
+	p.out = &lastLines{name: p.Name, to: log}
+	cmd.Stdout, cmd.Stderr = p.out, p.out
+	if err := h.Start(cmd); err != nil {
 		return nil, err
 	}
-	return l.startPath(host, path, name, args...)
-}
-
-// traced adds to the arguments of a wg-bond that its trace is wanted, in a file
-// of its own.
-func (l *Lab) traced(end string, args ...string) []string {
-	if l.Options.Traces == "" {
-		return args
-	}
-	l.traces[end]++
-	return append(args, "--trace", filepath.Join(l.Options.Traces, fmt.Sprintf("%s-%d.jsonl", end, l.traces[end])))
-}
-
-func (l *Lab) startPath(host, path, name string, args ...string) (*Program, error) {
-	p := &Program{Name: host + "/" + name, cmd: exec.Command(path, args...), done: make(chan struct{})}
-	p.out = &lastLines{name: p.Name, to: l.Options.Log}
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	if err := l.hosts[host].Start(p.cmd); err != nil {
-		return nil, err
-	}
-	l.programs = append(l.programs, p)
 	go func() {
-		p.err = p.cmd.Wait()
+		p.err = cmd.Wait()
 		close(p.done)
 	}()
 	return p, nil
@@ -74,8 +55,8 @@ func (p *Program) Kill() {
 	<-p.done
 }
 
-// until polls for a condition while the program runs.
-func (p *Program) until(what string, patience time.Duration, cond func() bool) error {
+// Until polls for a condition while the program runs.
+func (p *Program) Until(what string, patience time.Duration, cond func() bool) error {
 	deadline := time.Now().Add(patience)
 	for !cond() {
 		select {
