@@ -3,6 +3,7 @@ package main
 // labCommands are the commands that need Linux's namespaces.
 type labCommands struct {
 	Run   runCmd   `cmd:"" help:"Build a scenario's laboratory, measure in it, and print the figures."`
+	Peers peersCmd `cmd:"" help:"Try every WireGuard with every server, and print which work together."`
 	List  listCmd  `cmd:"" help:"List the scenarios."`
 	Clean cleanCmd `cmd:"" help:"Remove what killed runs left."`
 	Shell shellCmd `cmd:"" help:"Run a command in a host of a running laboratory."`

@@ -8,6 +8,8 @@
 //	lab         hosts, links and programs of a scenario
 //	measure     curl, pings and statistics
 //	experiment  runs, figures, tables
+//	peers       which WireGuards work together
+//	guest       a kernel with WireGuard, in qemu
 //	replay      what a session's trace tells
 package main
 

@@ -191,6 +191,7 @@ export PATH=/bin HOME=/
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+ln -s /proc/self/fd/0 /dev/stdin
 mkdir -p /dev/net
 %s
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
