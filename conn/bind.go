@@ -167,18 +167,26 @@ func (b *Bind) plain(from wgbond.Remote, pkts [][]byte) {
 	ep := b.plainEps[from]
 	b.plainMu.RUnlock()
 	if ep == nil {
-		ep = &Endpoint{addr: from.Peer}
 		b.plainMu.Lock()
-		if len(b.plainEps) >= maxPlainEndpoints {
-			clear(b.plainEps) // wireguard-go keeps those that it uses
-		}
-		b.plainEps[from] = ep
+		ep = b.plainEndpointLocked(from)
 		b.plainMu.Unlock()
 	}
 	if from.Local.IsValid() && ep.src.Load() == nil {
 		ep.src.Store(&from.Local)
 	}
 	b.push(ep, pkts)
+}
+
+func (b *Bind) plainEndpointLocked(at wgbond.Remote) *Endpoint {
+	ep := b.plainEps[at]
+	if ep == nil {
+		if len(b.plainEps) >= maxPlainEndpoints {
+			clear(b.plainEps) // wireguard-go keeps those that it uses
+		}
+		ep = &Endpoint{addr: at.Peer}
+		b.plainEps[at] = ep
+	}
+	return ep
 }
 
 // Open listens on port, for peers that dial us and for plain ones, and opens

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -280,6 +282,31 @@ func TestRoamingEndpointIsNotDialled(t *testing.T) {
 	if peers := p.serverBind.Status().Peers; len(peers) != 1 || peers[0].Dialled {
 		t.Errorf("the server's sessions are %+v; want the one that the client dialled", peers)
 	}
+}
+
+// TestEndedSessionIsNotDialled: a peer that dials us is not dialled when its
+// session has ended, though WireGuard still has its address; and WireGuard can
+// speak first there.
+func TestEndedSessionIsNotDialled(t *testing.T) {
+	p := newPair(t, "a", "b")
+	p.client.Up(t)
+	p.bonded(t, 2)
+	wgtest.Transfer(t, p.client, p.server, true, 1<<10)
+	learnt := netip.MustParseAddrPort(p.server.Get(t, "endpoint"))
+	peers := []Peer{{PublicKey: p.client.Key.Public(), Endpoint: learnt}}
+	for _, private := range []control.Key{wgtest.Key(t), p.server.Key} {
+		p.server.Set(t, "private_key="+hex.EncodeToString(private[:]))
+		if err := p.serverBind.SetPeers(private, peers); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range p.serverBind.Status().Peers {
+		if s.Dialled {
+			t.Errorf("the server dials %v, where it once heard a client", s.Endpoint)
+		}
+	}
+	wgtest.Transfer(t, p.server, p.client, true, 1<<10)
+	p.bonded(t, 2)
 }
 
 // TestNoLeaks: after a bonded life, nothing is left.

@@ -197,8 +197,19 @@ func (b *Bind) newServer() (*mux.Server, error) {
 		Sink: func(_ control.Key, s *mux.Session) (mux.Sink, error) {
 			return &sink{b, &Endpoint{session: s}}, nil
 		},
+		Ended: b.ended,
 		Plain: b.plain,
 	})
+}
+
+// ended keeps in mind where a session's peer was: WireGuard goes on sending
+// there, and without a session it is a plain peer's address (see learnt).
+func (b *Bind) ended(_ control.Key, s *mux.Session) {
+	if r := s.Remote(); r.Peer.IsValid() {
+		b.plainMu.Lock()
+		defer b.plainMu.Unlock()
+		b.plainEndpointLocked(r)
+	}
 }
 
 func (b *Bind) lookup(peer control.Key) (control.Key, bool) {

@@ -29,7 +29,7 @@ type ServerConfig struct {
 	// Sink makes a new session's Sink. An error refuses the session.
 	Sink func(peer control.Key, s *Session) (Sink, error)
 	// Ended is told that a session is over, after its Sink's last delivery.
-	Ended func(peer control.Key)
+	Ended func(peer control.Key, s *Session)
 	// Plain takes WireGuard's datagrams that belong to no session, in order,
 	// all from the same address. It takes ownership of the datagrams (Pool
 	// buffers), not of the slice, and should not block for long. It is called
@@ -344,7 +344,7 @@ func (v *Server) finish(s *served, reason wire.CloseReason) {
 	v.mu.Unlock()
 	s.farewell(reason)
 	if v.cfg.Ended != nil {
-		v.cfg.Ended(s.peer)
+		v.cfg.Ended(s.peer, s.Session)
 	}
 	v.shell.Log.Info("session ended", "peer", s.peer.String(), "reason", reason.String())
 }

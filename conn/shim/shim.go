@@ -207,7 +207,7 @@ func (m *Shim) sink(peer control.Key, s *mux.Session) (mux.Sink, error) {
 	return c, nil
 }
 
-func (m *Shim) ended(peer control.Key) {
+func (m *Shim) ended(peer control.Key, _ *mux.Session) {
 	m.mu.Lock()
 	c := m.clients[peer]
 	delete(m.clients, peer)
