@@ -27,10 +27,11 @@ BENCH    ?= .
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build wg-bond, relayd, bondlab and a stock wireguard-go into bin/
+build: ## build wg-bond, relayd, bondlab and what the lab runs beside them into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(COMMANDS))
 	$(GO) build -o $(BIN)/wireguard-go golang.zx2c4.com/wireguard
+	$(GO) build -o $(BIN)/builtin-scheduler ./plugins/examples/builtin
 
 demo: ## the experiment in one process: no root, under a minute; writes demo.png
 	@mkdir -p $(BIN)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -21,21 +22,29 @@ import (
 )
 
 type runCmd struct {
-	Scenario string `arg:"" help:"A scenario's name (see list) or the path of a .toml file."`
-	Runs     int    `help:"How often to measure; 0: as the scenario says." default:"0"`
-	JSON     bool   `help:"Print one JSON object instead of a table."`
-	Keep     bool   `help:"Keep the laboratory after the runs, with the tunnel up, for bondlab shell, until Ctrl-C."`
-	Verbose  bool   `short:"v" help:"Show the output of the programs under test, on standard error."`
-	Bin      string `help:"Where wg-bond, relayd and wireguard-go are; what is not there is looked for in $PATH. Default: where bondlab is." type:"path" placeholder:"DIR"`
-	Client   string `help:"The borrower's end: bond, wg-bond over all paths; or stock, wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
-	Server   string `help:"The server's end: bond, a stock WireGuard behind wg-bond serve; or stock, that WireGuard alone." enum:"bond,stock" default:"bond"`
-	Pcap     string `help:"Write pcap files of every link, at both ends, into this directory." type:"path" placeholder:"DIR"`
-	Trace    string `help:"Write the traces of both wg-bonds, for replay, into this directory." type:"path" placeholder:"DIR"`
+	Scenario  string   `arg:"" help:"A scenario's name (see list) or the path of a .toml file."`
+	Runs      int      `help:"How often to measure; 0: as the scenario says." default:"0"`
+	JSON      bool     `help:"Print one JSON object instead of a table."`
+	Keep      bool     `help:"Keep the laboratory after the runs, with the tunnel up, for bondlab shell, until Ctrl-C."`
+	Verbose   bool     `short:"v" help:"Show the output of the programs under test, on standard error."`
+	Bin       string   `help:"Where wg-bond, relayd and wireguard-go are; what is not there is looked for in $PATH. Default: where bondlab is." type:"path" placeholder:"DIR"`
+	Client    string   `help:"The borrower's end: bond, wg-bond over all paths; or stock, wireguard-go over one path at a time." enum:"bond,stock" default:"bond"`
+	Server    string   `help:"The server's end: bond, a stock WireGuard behind wg-bond serve; or stock, that WireGuard alone." enum:"bond,stock" default:"bond"`
+	Scheduler []string `help:"Who decides at both ends: a built-in, plugin:BUILTIN for that one as a process, or plugin:FILE. Several are compared, without the paths alone." placeholder:"NAME"`
+	Swaps     int      `help:"With --scheduler: also measure with so many changes among them during each transfer."`
+	Pcap      string   `help:"Write pcap files of every link, at both ends, into this directory." type:"path" placeholder:"DIR"`
+	Trace     string   `help:"Write the traces of both wg-bonds, for replay, into this directory." type:"path" placeholder:"DIR"`
 }
 
 func (r *runCmd) Validate() error {
 	if r.Runs < 0 {
 		return fmt.Errorf("--runs %d: want 1 or more", r.Runs)
+	}
+	if r.Swaps < 0 || r.Swaps > 0 && len(r.Scheduler) == 0 {
+		return fmt.Errorf("--swaps %d: want 1 or more, and --scheduler, the first of those that take turns", r.Swaps)
+	}
+	if len(r.Scheduler) > 0 && (r.Client == "stock" || r.Server == "stock") {
+		return errors.New("--scheduler needs wg-bond at both ends, without --client stock and --server stock")
 	}
 	return nil
 }
@@ -114,6 +123,9 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 	if err != nil {
 		return err
 	}
+	if len(r.Scheduler) == 1 {
+		l.Options.Scheduler = r.Scheduler[0]
+	}
 	plan := experiment.Plan{
 		Runs: r.Runs, StockClient: r.Client == "stock",
 		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
@@ -121,7 +133,15 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 	if plan.Runs == 0 {
 		plan.Runs = max(1, s.Workload.Runs)
 	}
-	res, err := experiment.Run(l, plan)
+	var res interface {
+		WriteJSON(io.Writer) error
+		WriteTable(io.Writer) error
+	}
+	if len(r.Scheduler) > 1 || r.Swaps > 0 {
+		res, err = experiment.Compare(l, plan, r.Scheduler, r.Swaps)
+	} else {
+		res, err = experiment.Run(l, plan)
+	}
 	late := l.Lateness()
 	fmt.Fprintf(os.Stderr, "emulator: packets delivered late by p50 %v, p99 %v\n", late.Quantile(.5), late.Quantile(.99))
 	if err == nil {

@@ -58,7 +58,10 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 	if err := c.ready(); err != nil || l.Options.StockServer {
 		return c, err
 	}
-	return c, c.bonded(len(links))
+	if err := c.bonded(len(links)); err != nil {
+		return c, err
+	}
+	return c, c.schedule()
 }
 
 // bonded waits until the session has keys and all paths carry.

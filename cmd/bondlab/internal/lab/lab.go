@@ -62,6 +62,12 @@ type Options struct {
 	Bin string
 	// StockServer leaves out the shim: the stock WireGuard has the server's port.
 	StockServer bool
+	// Scheduler decides at both ends of bonded tunnels, as Use takes it; empty:
+	// the default.
+	Scheduler string
+	// Swaps are schedulers that take turns after that, while the tunnel is up:
+	// Times changes, one every Every, from After on.
+	Swaps Swaps
 	// Log gets the programs' output, each line behind its program's name; nil: none.
 	Log io.Writer
 	// Captures is a directory for pcap files of every emulated link; empty: none.
@@ -394,7 +400,7 @@ func (l *Lab) program(name string) (string, error) {
 // packageOf says how to get a program.
 func packageOf(name string) string {
 	switch name {
-	case "wg-bond", "relayd":
+	case "wg-bond", "relayd", builtinPlugin:
 		return "run `make build`"
 	case "wireguard-go":
 		return "run `make build` or apt-get install wireguard-go"

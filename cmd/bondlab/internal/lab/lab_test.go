@@ -53,6 +53,7 @@ func buildPrograms(t *testing.T) string {
 	for _, args := range [][]string{
 		{dir + "/", "github.com/wg-bond/wg-bond/cmd/wg-bond", "github.com/wg-bond/wg-bond/cmd/relayd"},
 		{dir + "/wireguard-go", "golang.zx2c4.com/wireguard"},
+		{dir + "/" + builtinPlugin, "github.com/wg-bond/wg-bond/plugins/examples/builtin"},
 	} {
 		if out, err := exec.Command("go", append([]string{"build", "-o"}, args...)...).CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
