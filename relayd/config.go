@@ -46,6 +46,9 @@ type Config struct {
 	MaxLifetime time.Duration // of a lease without renewal; 0: DefaultMaxLifetime
 	IdleTimeout time.Duration // a lease that carries nothing for so long ends; 0: DefaultIdleTimeout
 
+	// Counters reads the lent device's counters. Nil: the system's.
+	Counters DeviceCounters
+
 	// Log gets the life of leases. Nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -108,6 +111,9 @@ func (c *Config) complete() error {
 	}
 	if c.Tunnel == nil {
 		c.Tunnel = func(string) bool { return false }
+	}
+	if c.Counters == nil {
+		c.Counters = deviceCounters
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/relayd/spare"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
@@ -54,6 +56,10 @@ type desk struct {
 	loans     map[*loan]struct{}
 	scratch   []byte
 	complain  time.Duration // when the log may complain next
+
+	links   map[string]*link // those that leases lead by, by device
+	watched time.Duration    // when they were last looked at
+	active  bool             // something was borrowed then
 }
 
 // session is an authenticated borrower, with or without a lease.
@@ -75,6 +81,7 @@ func newDesk(r *Relay, rand io.Reader) (*desk, error) {
 		open:     r.openWAN,
 		sessions: make(map[uint32]*session),
 		loans:    make(map[*loan]struct{}),
+		links:    make(map[string]*link),
 	}
 	d.send, d.lend = d.write, r.lend
 	if _, err := io.ReadFull(rand, d.secret[:]); err != nil {
@@ -107,14 +114,21 @@ func (r *Relay) openWAN(target netip.AddrPort) (*udp.Socket, error) {
 	if target.Addr().Is6() {
 		local = netip.IPv6Unspecified()
 	}
-	return udp.Listen(udp.Config{Device: r.cfg.Device, Local: netip.AddrPortFrom(local, 0), SendBuffer: wanSendBuffer})
+	return udp.Listen(udp.Config{Device: r.cfg.Device, Local: netip.AddrPortFrom(local, 0), SendBuffer: wanSendBuffer, Background: true})
 }
 
 // run serves until ctx is done, then ends all leases.
 func (d *desk) run(ctx context.Context) {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
+	var due time.Duration // of the next expire
 	for {
+		switch wait := d.rest(d.relay.now(), due); wait {
+		case never:
+			timer.Stop()
+		default:
+			timer.Reset(wait)
+		}
 		select {
 		case <-ctx.Done():
 			for l := range d.loans {
@@ -128,11 +142,32 @@ func (d *desk) run(ctx context.Context) {
 			d.end(l, lease.Unreachable, "the lent link is down")
 		case <-d.relay.review:
 			d.expire(d.relay.now())
-		case <-ticker.C:
-			d.expire(d.relay.now())
+		case <-timer.C:
+			now := d.relay.now()
+			d.watch(now)
+			if now >= due {
+				d.expire(now)
+				due = now + tick
+			}
 		}
 		d.relay.count.sessions.Store(int64(len(d.sessions)))
 	}
+}
+
+// never as a time to rest: until something comes.
+const never = time.Duration(math.MaxInt64)
+
+// rest is how long there is nothing to do but to wait: for ever if there is
+// nobody, not to wake a machine that runs on its battery. due is when leases are
+// judged next, if there are any.
+func (d *desk) rest(now, due time.Duration) time.Duration {
+	switch {
+	case len(d.loans) > 0 && d.active:
+		return max(min(d.watched+spare.Interval, due)-now, time.Millisecond)
+	case len(d.loans) > 0 || len(d.sessions) > 0:
+		return max(due-now, time.Millisecond)
+	}
+	return never
 }
 
 // write sends one datagram of the protocol.
@@ -365,7 +400,8 @@ func (d *desk) grant(now time.Duration, here *surroundings, s *session, standing
 	if full != "" {
 		d.end(left, lease.Busy, "a newer lease of the same borrower takes its place")
 	}
-	if device := here.egress(target); d.relay.cfg.Tunnel(device) {
+	device := here.egress(target)
+	if d.relay.cfg.Tunnel(device) {
 		d.log.Warn("the way to a target leads through a tunnel of our own; set device to the link that is to be lent", "target", target, "tunnel", device)
 		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the way there leads through a tunnel of the lender's, which is not lent on"}
 	}
@@ -375,12 +411,22 @@ func (d *desk) grant(now time.Duration, here *surroundings, s *session, standing
 		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the lent link is down"}
 	}
 	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s,
-		meter: standing.Meter, kind: standing.Kind}
+		meter: standing.Meter, kind: standing.Kind, link: d.linkTo(device), hint: lease.Hint{Up: lease.Unlimited, Down: lease.Unlimited}, moved: now}
 	l.used.Store(int64(now))
 	d.loans[l] = struct{}{}
 	d.relay.count.leases.Store(int64(len(d.loans)))
 	s.loan = l
 	return l, nil
+}
+
+// linkTo is the link that leads by a device.
+func (d *desk) linkTo(device string) *link {
+	k := d.links[device]
+	if k == nil {
+		k = newLink(device, d.relay.cfg.Counters)
+		d.links[device] = k
+	}
+	return k
 }
 
 // refusesTarget says why a target is not forwarded to; empty if it is.
@@ -426,6 +472,10 @@ func (d *desk) forget(l *loan, why string) {
 	d.relay.table.Store(&table)
 	l.session.loan = nil
 	l.up.close()
+	if len(d.loans) == 0 {
+		clear(d.links)
+		d.active = false
+	}
 	if err := l.wan.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		d.log.Debug("closing a lease's socket", "error", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/relayd/access"
+	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
@@ -44,6 +45,7 @@ type loan struct {
 	target netip.AddrPort
 	wan    *udp.Socket
 	up     *ring
+	link   *link
 	count  *counters
 	meter  *access.Meter // what the borrower has left; nil: no limit
 	kind   access.Kind   // why it may borrow
@@ -56,9 +58,16 @@ type loan struct {
 	// refill.
 	allowed atomic.Int64
 
+	carried [2]atomic.Uint64 // up and down, bytes of whole IP packets
+	pace    atomic.Uint64    // how fast packets go up, bytes per second; 0: as they come
+
 	// Owned by the desk.
+	use      [2]use // up and down
+	hint     lease.Hint
+	hinted   time.Duration // when hint was told; relay time, as all below
+	moved    time.Duration // when anything was last carried
 	session  *session
-	expires  time.Duration // relay time, as all below
+	expires  time.Duration
 	lifetime time.Duration // as granted last
 }
 
@@ -81,16 +90,27 @@ func (l *loan) admit(now time.Duration) bool {
 
 // toTarget sends what is in the ring until it is closed. broken is called when
 // the link is gone.
-func (l *loan) toTarget(broken func(*loan)) {
+func (l *loan) toTarget(clock func() time.Duration, broken func(*loan)) {
 	bufs := newBuffers(batch)
+	var pacer pacer
 	for {
-		n := l.up.pop(bufs)
+		rate := l.pace.Load()
+		n := l.up.pop(bufs[:pacer.room(rate)])
 		if n == 0 {
 			return
 		}
+		size := 0
+		for _, b := range bufs[:n] {
+			size += l.onTheWire(len(b))
+		}
+		l.carried[0].Add(uint64(size))
+		l.link.up.Add(uint64(size + n*l.link.header))
 		err := sendAll(l.wan, bufs[:n], l.target, netip.Addr{}, l.count, &l.count.up)
 		if udp.Gone(err) {
 			broken(l)
+		}
+		if wait := pacer.sent(clock(), size, rate); wait > 0 {
+			l.up.rest(wait)
 		}
 	}
 }
@@ -125,8 +145,10 @@ func (l *loan) toBorrower(clock func() time.Duration, broken func(*loan)) {
 
 // fromTarget appends to out the datagrams that may go to the borrower.
 func (l *loan) fromTarget(now time.Duration, ms []udp.Message, out [][]byte) [][]byte {
+	came, accepted := 0, 0
 	for i := range ms {
 		m := &ms[i]
+		came += l.onTheWire(len(m.Buf)) + l.link.header
 		if m.Peer != l.target {
 			l.count.drop(DropNotTarget)
 			continue
@@ -141,9 +163,12 @@ func (l *loan) fromTarget(now time.Duration, ms []udp.Message, out [][]byte) [][
 				l.count.drop(DropAllowance)
 				continue
 			}
+			accepted += l.onTheWire(len(m.Buf))
 			out = append(out, m.Buf)
 		}
 	}
+	l.link.down.Add(uint64(came)) // whatever became of it, the link carried it
+	l.carried[1].Add(uint64(accepted))
 	return out
 }
 

@@ -156,7 +156,7 @@ func (r *Relay) lend(l *loan) {
 		case <-r.done:
 		}
 	}
-	r.loans.Go(func() { l.toTarget(broken) })
+	r.loans.Go(func() { l.toTarget(r.now, broken) })
 	r.loans.Go(func() { l.toBorrower(r.now, broken) })
 }
 

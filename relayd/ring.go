@@ -1,6 +1,9 @@
 package relayd
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 const (
 	// bufferSize is the largest datagram that is forwarded, bytes; longer ones
@@ -34,10 +37,13 @@ type ring struct {
 	closed bool
 
 	wake chan struct{} // has room for one: the consumer looks again
+	gone chan struct{} // closed with the ring
+
+	timer *time.Timer // the consumer's; nil until it first rests
 }
 
 func newRing() *ring {
-	return &ring{slots: newBuffers(ringSlots), wake: make(chan struct{}, 1)}
+	return &ring{slots: newBuffers(ringSlots), wake: make(chan struct{}, 1), gone: make(chan struct{})}
 }
 
 // push puts the datagram *buf in, leaving in *buf another buffer of full
@@ -95,5 +101,20 @@ func (r *ring) close() {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
+	close(r.gone)
 	r.signal()
+}
+
+// rest has the consumer wait for a time, or until the ring is closed.
+func (r *ring) rest(d time.Duration) {
+	if r.timer == nil {
+		r.timer = time.NewTimer(d)
+	} else {
+		r.timer.Reset(d)
+	}
+	select {
+	case <-r.timer.C:
+	case <-r.gone:
+		r.timer.Stop()
+	}
 }

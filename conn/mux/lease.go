@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -82,6 +83,7 @@ func (k *leaseKeeper) keep(sock Socket, quit, done chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var out [][]byte
+	var obeyed lease.Status
 	for {
 		select {
 		case <-quit:
@@ -110,7 +112,10 @@ func (k *leaseKeeper) keep(sock Socket, quit, done chan struct{}) {
 		}
 		switch {
 		case st.State == lease.Granted:
-			p.join(sock)
+			if p.join(sock) || st.Hints != obeyed.Hints || st.Terms.Rate != obeyed.Terms.Rate {
+				p.keepTo(st)
+				obeyed = st
+			}
 		case st.State == lease.Refused:
 			p.withdraw()
 			p.note(LinkLeasing, fmt.Errorf("the relay refuses (%v): %q; asked again later", st.Reason, st.Text))
@@ -125,6 +130,32 @@ func (k *leaseKeeper) keep(sock Socket, quit, done chan struct{}) {
 			p.withdraw()
 		}
 	}
+}
+
+// keepTo has the engine keep to what the lender says it can spare.
+func (p *dialPath) keepTo(st lease.Status) {
+	p.mu.Lock()
+	id, added := p.id, p.added
+	p.mu.Unlock()
+	if !added {
+		return
+	}
+	s := p.d.Session
+	now := s.begin()
+	s.engine.SetCeiling(now, id, ceiling(st.Hint.Up, st.Terms.Rate), ceiling(st.Hint.Down, st.Terms.Rate))
+	s.end(now)
+}
+
+// ceiling is the engine's form of a hint beside a lease's rate (0: no limit),
+// bytes per second.
+func ceiling(hint, rate uint64) float64 {
+	if rate > 0 {
+		hint = min(hint, rate)
+	}
+	if hint == lease.Unlimited {
+		return wgbond.NoCeiling
+	}
+	return float64(hint)
 }
 
 // release gives the lease back, as far as that can be done at once.
@@ -148,6 +179,14 @@ func (k *leaseKeeper) describe() string {
 	text := fmt.Sprintf("granted, to be renewed within %v", (st.Until - now).Round(time.Second))
 	if st.Terms.Rate > 0 {
 		text += fmt.Sprintf(", at most %d bytes/s", st.Terms.Rate)
+	}
+	for _, h := range []struct {
+		way  string
+		rate uint64
+	}{{"up", st.Hint.Up}, {"down", st.Hint.Down}} {
+		if h.rate != lease.Unlimited {
+			text += fmt.Sprintf(", now %d bytes/s %s to spare", h.rate, h.way)
+		}
 	}
 	if st.Terms.Left != lease.Unlimited {
 		text += fmt.Sprintf(", %d bytes left", st.Terms.Left)

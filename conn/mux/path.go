@@ -204,17 +204,18 @@ func (p *dialPath) withdraw() {
 	s.end(now)
 }
 
-// join puts the path in the engine's hands, or leads it to its new socket.
-func (p *dialPath) join(sock Socket) {
+// join puts the path in the engine's hands, or leads it to its new socket. It
+// reports whether the engine has just got it.
+func (p *dialPath) join(sock Socket) (added bool) {
 	s := p.d.Session
 	r := p.route(sock)
 	p.mu.Lock()
-	id, added := p.id, p.added
+	id, there := p.id, p.added
 	p.mu.Unlock()
-	if added {
+	if there {
 		s.setRoute(id, r)
 		p.note(LinkOpen, nil)
-		return
+		return false
 	}
 	now := s.begin()
 	id, err := s.engine.AddPath(now, wgbond.PathConfig{
@@ -223,6 +224,7 @@ func (p *dialPath) join(sock Socket) {
 		Metered:  p.spec.Metered,
 		Weight:   p.spec.Weight,
 		MaxRate:  p.spec.MaxRate,
+		Lent:     p.lease != nil,
 		Overhead: r.overhead,
 	})
 	if err == nil {
@@ -231,12 +233,13 @@ func (p *dialPath) join(sock Socket) {
 	s.end(now)
 	if err != nil {
 		p.note(LinkWaiting, err)
-		return
+		return false
 	}
 	p.mu.Lock()
 	p.id, p.added = id, true
 	p.mu.Unlock()
 	p.note(LinkOpen, nil)
+	return true
 }
 
 // keep is the keeper goroutine.

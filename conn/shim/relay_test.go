@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wg-bond/wg-bond/conn"
 	"github.com/wg-bond/wg-bond/conn/internal/wgtest"
@@ -82,6 +84,64 @@ func TestRelay(t *testing.T) {
 	wgtest.Transfer(t, w.client, w.server, true, 1<<20)
 	startRelay(t, relay, relayKey, clientKey.Public())
 	w.bonded(t, 2)
+}
+
+// TestRelaySpares: what a lender uses itself its borrowers' server does not send
+// by it.
+func TestRelaySpares(t *testing.T) {
+	relayKey, clientKey := wgtest.Key(t), wgtest.Key(t)
+	var received, sent atomic.Uint64
+	var owner atomic.Bool
+	begun := time.Now()
+	r, err := relayd.New(relayd.Config{
+		Listen: []netip.AddrPort{local(0)}, PrivateKey: relayKey, Allow: []control.Key{clientKey.Public()},
+		AllowLoopbackTargets: true,
+		// A device on which the owner receives a gigabyte a second, or nothing.
+		Counters: func(string) (func() (uint64, uint64, bool), int) {
+			return func() (uint64, uint64, bool) {
+				if owner.Load() {
+					received.Store(uint64(time.Since(begun)))
+				}
+				return received.Load(), sent.Load(), true
+			}, 0
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	w := newWorldOf(t, clientKey, []mux.PathSpec{
+		{Name: "own", Device: "a"},
+		{Name: "neighbour", Device: "b", Relay: r.Addrs()[0], RelayKey: relayKey.Public()},
+	})
+	w.client.Up(t)
+	w.bonded(t, 2)
+	lent := func() (limited, unlimited bool) {
+		for _, p := range w.shim.Status().Clients[0].Session.Paths {
+			if p.Lent {
+				return p.Ceiling >= 0, p.Ceiling < 0
+			}
+		}
+		return false, false
+	}
+	if _, free := lent(); !free {
+		t.Error("the lender uses nothing, and the server is held back")
+	}
+	owner.Store(true)
+	wgtest.Eventually(t, "the server is held back", func() bool {
+		wgtest.Transfer(t, w.client, w.server, true, 64<<10)
+		limited, _ := lent()
+		return limited
+	})
+	owner.Store(false)
+	wgtest.Eventually(t, "the server may send all again", func() bool {
+		wgtest.Transfer(t, w.client, w.server, true, 64<<10)
+		_, free := lent()
+		return free
+	})
 }
 
 // TestRelayRefuses: who is not allowed to borrow has the path shown as such,

@@ -30,6 +30,15 @@ func setOptions(fd uintptr, v6 bool, cfg *Config) error {
 	if err := unix.SetsockoptInt(s, level, dontFrag, 1); err != nil {
 		return fmt.Errorf("forbid fragmentation: %w", os.NewSyscallError("setsockopt", err))
 	}
+	if cfg.Background {
+		tos := unix.IP_TOS
+		if v6 {
+			tos = unix.IPV6_TCLASS
+		}
+		if err := unix.SetsockoptInt(s, level, tos, dscpLE); err != nil {
+			return fmt.Errorf("set DSCP LE: %w", os.NewSyscallError("setsockopt", err))
+		}
+	}
 	// Smaller buffers than asked for are no reason not to work.
 	if cfg.RecvBuffer > 0 {
 		_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUF, cfg.RecvBuffer)

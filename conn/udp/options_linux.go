@@ -30,6 +30,19 @@ func setOptions(fd uintptr, v6 bool, cfg *Config) error {
 	if err := unix.SetsockoptInt(s, level, discover, probe); err != nil {
 		return fmt.Errorf("forbid fragmentation: %w", os.NewSyscallError("setsockopt", err))
 	}
+	if cfg.Background {
+		// In this order: the first sets the priority, too.
+		tos := unix.IP_TOS
+		if v6 {
+			tos = unix.IPV6_TCLASS
+		}
+		if err := unix.SetsockoptInt(s, level, tos, dscpLE); err != nil {
+			return fmt.Errorf("set DSCP LE: %w", os.NewSyscallError("setsockopt", err))
+		}
+		if err := unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_PRIORITY, lastBand); err != nil {
+			return fmt.Errorf("set the priority: %w", os.NewSyscallError("setsockopt", err))
+		}
+	}
 	if cfg.PacketInfo {
 		if err := unix.SetsockoptInt(s, level, info, 1); err != nil {
 			return fmt.Errorf("ask for packet info: %w", os.NewSyscallError("setsockopt", err))
@@ -37,6 +50,9 @@ func setOptions(fd uintptr, v6 bool, cfg *Config) error {
 	}
 	return nil
 }
+
+// lastBand is TC_PRIO_BULK, which pfifo_fast and prio put into their last band.
+const lastBand = 2
 
 // setBuffer asks for a buffer of size bytes, beyond net.core.[rw]mem_max if we
 // may. Failure means a smaller buffer, which is no reason not to work: what it

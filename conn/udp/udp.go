@@ -36,10 +36,18 @@ type Config struct {
 	// was sent, so that a multi-homed server can answer from it.
 	PacketInfo bool
 
+	// Background has packets leave behind all others: they carry the DSCP LE (RFC
+	// 8622), and the device's queue, if it has classes, puts them into the last.
+	// Systems that cannot do that ignore it.
+	Background bool
+
 	// NoOffload keeps to single datagrams (no GSO, no GRO), for devices whose
 	// offloads are broken and for comparison.
 	NoOffload bool
 }
+
+// dscpLE is the DSCP for lower effort, in its place in the TOS byte.
+const dscpLE = 1 << 2
 
 // Message is one datagram that ReadBatch received.
 type Message struct {

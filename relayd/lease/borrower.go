@@ -56,6 +56,8 @@ type Status struct {
 	State State
 	Until time.Duration // Granted: when the lease ends unless renewed, engine time
 	Terms Terms         // Granted: what is lent
+	Hint  Hint          // Granted: how much of it is spare now, as the lender said in the latest of …
+	Hints int           // … so many hints
 	// Refused: why. Text is the lender's, for people; show it quoted.
 	Reason Reason
 	Text   string
@@ -228,6 +230,8 @@ func (b *Borrower) Consume(now time.Duration, datagram []byte) error {
 			if f.ID == b.request.ID {
 				b.granted(now, f)
 			}
+		case *Hint:
+			b.hinted(now, f)
 		case *Refuse:
 			if f.ID == b.request.ID || f.ID == 0 {
 				b.status = Status{State: Refused, Reason: f.Reason, Text: f.Text}
@@ -269,9 +273,24 @@ func (b *Borrower) granted(now time.Duration, g *Grant) {
 	b.immediate, b.refusals = 0, 0
 	// The lender began to count when it answered, after asked: so the lease
 	// never ends earlier there than here.
-	b.status = Status{State: Granted, Until: b.asked + g.Lifetime, Terms: g.Terms}
+	if b.status.State != Granted {
+		b.status = Status{State: Granted, Hint: Hint{Unlimited, Unlimited}}
+	}
+	b.status.Until, b.status.Terms = b.asked+g.Lifetime, g.Terms
 	b.ask(max(b.asked+g.Lifetime/2, now+shortestLease/2))
 	b.runOut(now)
+}
+
+// hinted takes the lender's word on what is spare, or that it lends again.
+func (b *Borrower) hinted(now time.Duration, h *Hint) {
+	switch {
+	case b.status.State == Granted:
+		b.status.Hint = *h
+		b.status.Hints++
+	case b.status.State == Refused && b.immediate < maxImmediate:
+		b.immediate++
+		b.ask(now)
+	}
 }
 
 // ask makes a new request that is sent at the given time.

@@ -16,6 +16,7 @@
 //	   ├─ WireGuard and session control ────►├──────────────────────────────►│
 //	   │◄────────────────────────────────────┤◄──────────────────────────────┤
 //	   ├─ Request, at half the lifetime ────►│   renews it
+//	   │◄───────────────── Hint: up, down ───┤   how much is spare, as it changes
 //	   ├─ Release ──────────────────────────►│
 //
 // The borrower's static key is that of its WireGuard interface, so a lender
@@ -40,8 +41,10 @@
 //	35 Refuse   id u32 | reason u8 | text: up to 200 bytes of UTF-8
 //	36 Release  (empty)
 //	37 Redeem   invitation 8 | proof 16
+//	38 Hint     up u64 | down u64
 //
 // 32, 36 and 37 go to the lender, the others to the borrower. Rate is in bytes per
 // second of whole IP packets, 0 for no limit; left the bytes that may still be
-// borrowed, 2⁶⁴−1 for no limit. Frames of other types are skipped.
+// borrowed, 2⁶⁴−1 for no limit; up and down are bytes per second of whole IP
+// packets, again 2⁶⁴−1 for no limit. Frames of other types are skipped.
 package lease

@@ -13,7 +13,7 @@ import (
 )
 
 // A Frame is one message of the protocol: a pointer to Request, Prove, Grant,
-// Refuse, Release or Redeem.
+// Refuse, Release, Redeem or Hint.
 type Frame interface{ frame() }
 
 // Token proves that who sends it receives at its address.
@@ -46,7 +46,7 @@ type Terms struct {
 	Left uint64 // bytes of whole IP packets; Unlimited: no limit
 }
 
-// Unlimited as Terms.Left stands for no limit.
+// Unlimited as Terms.Left, or in a Hint, stands for no limit.
 const Unlimited = math.MaxUint64
 
 // Refuse says that there is no lease, or, with ID 0, that there is none any
@@ -69,6 +69,14 @@ type Redeem struct {
 	Proof Token // Code.Proof
 }
 
+// Hint says how much of its link the lender has to spare now: the most that the
+// borrower may send, and be sent. A borrower passes the latter on to the server.
+// It stands until the next; one that comes without a lease is an invitation to
+// ask again at once.
+type Hint struct {
+	Up, Down uint64 // bytes per second of whole IP packets; Unlimited: as much as goes
+}
+
 // Reason says why a lease was refused or ended.
 type Reason uint8
 
@@ -79,6 +87,7 @@ const (
 	BadTarget                 // the lender does not forward to that address
 	Unreachable               // the lender's own link is down
 	Ended                     // the lender stops lending
+	Paused                    // the lender lends nothing at the moment: by its hours, its battery, its word
 )
 
 func (r Reason) String() string {
@@ -91,6 +100,8 @@ func (r Reason) String() string {
 		return "link down"
 	case Ended:
 		return "ended"
+	case Paused:
+		return "paused"
 	}
 	return "policy"
 }
@@ -101,6 +112,7 @@ func (*Grant) frame()   {}
 func (*Refuse) frame()  {}
 func (*Release) frame() {}
 func (*Redeem) frame()  {}
+func (*Hint) frame()    {}
 
 // The frames' types on the wire.
 const (
@@ -110,12 +122,13 @@ const (
 	typeRefuse
 	typeRelease
 	typeRedeem
+	typeHint
 )
 
 var le = binary.LittleEndian
 
 // maxFrames bounds the frames taken from one message; one is usual.
-const maxFrames = 8
+const maxFrames = 16
 
 // Append appends f to a message; an empty message is begun. Lifetimes are
 // rounded down to seconds, Text is cut at MaxText.
@@ -154,6 +167,10 @@ func Append(msg []byte, f Frame) []byte {
 		msg[start] = typeRedeem
 		msg = append(msg, f.ID[:]...)
 		msg = append(msg, f.Proof[:]...)
+	case *Hint:
+		msg[start] = typeHint
+		msg = le.AppendUint64(msg, f.Up)
+		msg = le.AppendUint64(msg, f.Down)
 	}
 	le.PutUint16(msg[start+1:], uint16(len(msg)-start-wire.FrameHeaderSize))
 	return msg
@@ -209,7 +226,7 @@ func Decode(msg []byte) ([]Frame, error) {
 
 var names = map[uint8]string{
 	typeRequest: "Request", typeProve: "Prove", typeGrant: "Grant",
-	typeRefuse: "Refuse", typeRelease: "Release", typeRedeem: "Redeem",
+	typeRefuse: "Refuse", typeRelease: "Release", typeRedeem: "Redeem", typeHint: "Hint",
 }
 
 // decode reads one body; problem says what is wrong with it. f is nil for an
@@ -262,6 +279,11 @@ func decode(typ uint8, b []byte) (f Frame, problem string) {
 			return short("24")
 		}
 		return &Redeem{ID: InvitationID(b), Proof: Token(b[8:])}, ""
+	case typeHint:
+		if len(b) != 16 {
+			return short("16")
+		}
+		return &Hint{Up: le.Uint64(b), Down: le.Uint64(b[8:])}, ""
 	}
 	return nil, ""
 }

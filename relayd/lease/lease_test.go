@@ -33,6 +33,7 @@ var golden = []struct {
 	{"Refuse without text", &Refuse{Reason: Ended}, "23 0500 00000000 04"},
 	{"Release", &Release{}, "24 0000"},
 	{"Redeem", &Redeem{ID: InvitationID{1, 7: 8}, Proof: Token{0xcc, 15: 0xdd}}, "25 1800 0100000000000008 cc0000000000000000000000000000dd"},
+	{"Hint", &Hint{Up: 125000, Down: Unlimited}, "26 1000 48e8010000000000 ffffffffffffffff"},
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -86,7 +87,7 @@ func TestMalformed(t *testing.T) {
 		{"mapped address", "ff 20 2a00" + strings.Repeat("01", 26) + "00000000000000000000ffff01020304", "not mapped"},
 		{"text that is none", "ff 23 0600 00000000 01 ff", "not UTF-8"},
 		{"text too long", "ff 23 ce00" + strings.Repeat("41", 206), "it has 5 to 205"},
-		{"nine frames", "ff" + strings.Repeat("240000", 9), "more than 8 frames"},
+		{"seventeen frames", "ff" + strings.Repeat("240000", 17), "more than 16 frames"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Decode(unhex(t, c.hex))

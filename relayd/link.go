@@ -1,0 +1,170 @@
+package relayd
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/relayd/spare"
+)
+
+const (
+	// busyFor is how long after its last packet a lease counts as in use.
+	busyFor = 2 * time.Second
+	// hintEvery repeats a hint that limits, for it may have been lost;
+	// hintStep is by how much another must differ to be told at once.
+	hintEvery = time.Second
+	hintStep  = 0.05
+
+	// pacedStep is how much goes at once when a borrower's packets are held to
+	// what is spare, pacedSlack how much faster than the borrower was told: who
+	// obeys never meets it. pacedLeast is enough for session control, bytes per
+	// second.
+	pacedStep  = 5 * time.Millisecond
+	pacedSlack = 1.1
+	pacedLeast = 32_000
+)
+
+// DeviceCounters reads how much a device has received and sent since whenever,
+// bytes; false if it is not there. header is what it counts beside each IP
+// packet, bytes. A nil read means that this system does not tell.
+type DeviceCounters func(device string) (read func() (received, sent uint64, ok bool), header int)
+
+// link is a device that is lent: what of it was borrowed, and what is spare.
+type link struct {
+	read     func() (received, sent uint64, ok bool)
+	header   int
+	up, down atomic.Uint64 // forwarded, as the device counts: bytes
+
+	// Owned by the desk.
+	meterUp, meterDown spare.Meter
+	spareUp, spareDown uint64 // bytes per second; spare.None: no limit
+}
+
+func newLink(device string, counters DeviceCounters) *link {
+	k := &link{spareUp: spare.None, spareDown: spare.None}
+	if device != "" {
+		k.read, k.header = counters(device)
+	}
+	return k
+}
+
+// look sees what the owner leaves now.
+func (k *link) look(now time.Duration) {
+	if k.read == nil {
+		return
+	}
+	// What was borrowed is read first: a packet that comes in between is the
+	// owner's then, which is the safe side.
+	up, down := k.up.Load(), k.down.Load()
+	received, sent, ok := k.read()
+	if !ok {
+		k.meterUp, k.meterDown = spare.Meter{}, spare.Meter{}
+		k.spareUp, k.spareDown = spare.None, spare.None
+		return
+	}
+	k.spareUp = k.meterUp.Read(now, sent, up)
+	k.spareDown = k.meterDown.Read(now, received, down)
+}
+
+// use is what a loan's borrower did of late, in one direction. It is the
+// desk's.
+type use struct {
+	carried uint64
+	rate    float64 // bytes per second
+}
+
+func (u *use) add(carried uint64, elapsed time.Duration) (moved bool) {
+	moved = carried != u.carried
+	u.rate += 0.5 * (float64(carried-u.carried)/elapsed.Seconds() - u.rate)
+	u.carried = carried
+	return moved
+}
+
+// watch looks at the links and tells the borrowers what is spare. It returns
+// whether any of them was active of late.
+func (d *desk) watch(now time.Duration) (active bool) {
+	elapsed := now - d.watched
+	if elapsed < spare.Interval/2 {
+		return d.active
+	}
+	d.watched = now
+	for _, k := range d.links {
+		k.look(now)
+	}
+	for l := range d.loans {
+		up := l.use[0].add(l.carried[0].Load(), elapsed)
+		down := l.use[1].add(l.carried[1].Load(), elapsed)
+		if up || down {
+			l.moved = now
+		}
+		active = active || now-l.moved < busyFor
+	}
+	for l := range d.loans {
+		d.hint(now, l)
+	}
+	d.active = active
+	return active
+}
+
+// share is what a loan's borrower may have of what a link has to spare in
+// direction way (0: up): an equal part, or what the others leave if that is more.
+func (d *desk) share(now time.Duration, l *loan, way int, spared uint64) uint64 {
+	if spared == spare.None {
+		return spared
+	}
+	n, others := 1.0, 0.0
+	for o := range d.loans {
+		if o != l && o.link == l.link && now-o.moved < busyFor {
+			n++
+			others += o.use[way].rate
+		}
+	}
+	return uint64(max(float64(spared)/n, float64(spared)-others))
+}
+
+// hint tells a borrower what is spare, if that is news.
+func (d *desk) hint(now time.Duration, l *loan) {
+	h := lease.Hint{Up: d.share(now, l, 0, l.link.spareUp), Down: d.share(now, l, 1, l.link.spareDown)}
+	if h.Up == spare.None {
+		l.pace.Store(0)
+	} else {
+		l.pace.Store(max(pacedLeast, uint64(float64(h.Up)*pacedSlack)))
+	}
+	limits := h.Up != lease.Unlimited || h.Down != lease.Unlimited
+	news := differ(h.Up, l.hint.Up) || differ(h.Down, l.hint.Down)
+	if news || limits && now-l.hinted >= hintEvery && now-l.moved < busyFor {
+		l.hint, l.hinted = h, now
+		d.tell(l.session, *l.home.Load(), &h)
+	}
+}
+
+func differ(a, b uint64) bool {
+	if a == lease.Unlimited || b == lease.Unlimited {
+		return a != b
+	}
+	return math.Abs(float64(a)-float64(b)) > hintStep*float64(max(a, b))
+}
+
+// pacer spreads a borrower's packets over time. The zero value is ready.
+type pacer struct{ next time.Duration }
+
+// room is how many packets may go at once at a rate, bytes per second; 0: as
+// fast as they come.
+func (p *pacer) room(rate uint64) int {
+	if rate == 0 {
+		return batch
+	}
+	return max(1, min(batch, int(float64(rate)*pacedStep.Seconds()/1500)))
+}
+
+// sent accounts for bytes that go at now, and returns how long to wait for the
+// next.
+func (p *pacer) sent(now time.Duration, bytes int, rate uint64) time.Duration {
+	if rate == 0 {
+		return 0
+	}
+	p.next = max(p.next, now-pacedStep) + time.Duration(float64(bytes)/float64(rate)*float64(time.Second))
+	return max(0, p.next-now)
+}
