@@ -13,7 +13,9 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
+	"github.com/wg-bond/wg-bond/cmd/internal/units"
 	"github.com/wg-bond/wg-bond/relayd"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -27,15 +29,41 @@ const (
 	wantPrivate = "44 characters of base64 in quotes, as relayd genkey prints them"
 	wantPublic  = "44 characters of base64 in quotes, as wg show prints them at the borrower"
 	wantBool    = "true or false"
+	wantName    = "up to 32 letters, digits, spaces and . _ - in quotes"
+	wantControl = `the path of a socket, in quotes, like "` + defaultControl + `"`
+	wantState   = `a directory in quotes, like "/var/lib/relayd"`
+	wantUser    = `a user's name in quotes, like "nobody"; "root" stays root`
 	wantKeyFile = "the path, in quotes, of a file that holds what relayd genkey prints"
 )
 
 // deviceShape is what the kernel takes for an interface's name.
 var deviceShape = regexp.MustCompile(`^[^/\s\x00:]{1,15}$`)
 
+var (
+	nameShape = regexp.MustCompile(`^[\pL\pN ._-]{1,32}$`)
+	absolute  = regexp.MustCompile(`^/[^\x00]+$`)
+)
+
+// config is what a configuration file says.
+type config struct {
+	relayd.Config
+	Name     string   // for people, in announcements; the host's name unless set
+	Announce []string // devices
+	Control  string   // the control socket
+	StateDir string   // empty: nothing is kept
+	User     string   // to become after the start; empty: unprivileged
+}
+
+const (
+	// defaultControl is where relayd invite and its like reach a relayd.
+	defaultControl = "/run/wg-bond/relayd/control.sock"
+	// invitationsFile is in the state directory.
+	invitationsFile = "invitations.json"
+)
+
 // loadConfig reads a configuration file. Its errors tell of every mistake with
 // its place.
-func loadConfig(file string) (*relayd.Config, error) {
+func loadConfig(file string) (*config, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -45,12 +73,12 @@ func loadConfig(file string) (*relayd.Config, error) {
 
 // parseConfig reads the text of a configuration file. A private-key-file is
 // looked for from where file is.
-func parseConfig(file string, data []byte) (*relayd.Config, error) {
+func parseConfig(file string, data []byte) (*config, error) {
 	doc, err := conftoml.Parse(file, data)
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{doc: doc, errs: conferr.List{File: file}, cfg: new(relayd.Config)}
+	p := &parser{doc: doc, errs: conferr.List{File: file}, cfg: &config{Control: defaultControl}}
 	keys := map[string]func(value any, line int){
 		"listen":                p.listen,
 		"device":                p.device,
@@ -58,6 +86,12 @@ func parseConfig(file string, data []byte) (*relayd.Config, error) {
 		"private-key-file":      p.privateKeyFile,
 		"allow-private-targets": p.allowPrivateTargets,
 		"allow":                 p.allow,
+		"announce":              p.announce,
+		"name":                  func(v any, line int) { p.matching(&p.cfg.Name, v, line, "name", nameShape, wantName) },
+		"control":               func(v any, line int) { p.matching(&p.cfg.Control, v, line, "control", absolute, wantControl) },
+		"state-dir":             func(v any, line int) { p.matching(&p.cfg.StateDir, v, line, "state-dir", absolute, wantState) },
+		"user":                  func(v any, line int) { p.matching(&p.cfg.User, v, line, "user", nameShape, wantUser) },
+		"open":                  p.open,
 	}
 	known := slices.Sorted(maps.Keys(keys))
 	for _, key := range slices.Sorted(maps.Keys(doc.Root)) {
@@ -82,7 +116,7 @@ func parseConfig(file string, data []byte) (*relayd.Config, error) {
 type parser struct {
 	doc  *conftoml.Document
 	errs conferr.List
-	cfg  *relayd.Config
+	cfg  *config
 }
 
 // text is value as a string; it notes the mistake if it is none.
@@ -121,6 +155,70 @@ func (p *parser) device(value any, line int) {
 		p.errs.Add(line, "device", conferr.Quote(s), wantDevice)
 	}
 	p.cfg.Device = s
+}
+
+// matching reads a text of a certain shape.
+func (p *parser) matching(into *string, value any, line int, key string, shape *regexp.Regexp, want string) {
+	s, ok := p.text(value, line, key, want)
+	if ok && !shape.MatchString(s) {
+		p.errs.Add(line, key, conferr.Quote(s), want)
+		return
+	}
+	*into = s
+}
+
+func (p *parser) announce(value any, line int) {
+	const want = `a list of the devices that borrowers are near, like ["wlan0"]`
+	list, ok := value.([]any)
+	if !ok {
+		p.errs.Add(line, "announce", conftoml.Describe(value), want)
+		return
+	}
+	for _, v := range list {
+		s, ok := v.(string)
+		if !ok || !deviceShape.MatchString(s) {
+			p.errs.Add(line, "announce", conftoml.Describe(v), want)
+			continue
+		}
+		p.cfg.Announce = append(p.cfg.Announce, s)
+	}
+}
+
+// open reads the table [open]; what it does not say is as access has it.
+func (p *parser) open(value any, line int) {
+	table, ok := value.(map[string]any)
+	if !ok {
+		p.errs.Add(line, "open", conftoml.Describe(value), "a table [open]")
+		return
+	}
+	o := access.Open{Leases: access.OpenLeases, Rate: access.OpenRate, PerDay: access.OpenPerDay}
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		line, value := p.doc.Line("open", key), table[key]
+		text, _ := value.(string)
+		switch key {
+		case "leases":
+			n, ok := value.(int64)
+			if !ok || n < 1 || n > relayd.DefaultMaxLeases {
+				p.errs.Add(line, "open: leases", conftoml.Describe(value), fmt.Sprintf("a number from 1 to %d", relayd.DefaultMaxLeases))
+			}
+			o.Leases = int(n)
+		case "rate":
+			rate, ok := units.ParseRate(text)
+			if !ok {
+				p.errs.Add(line, "open: rate", conftoml.Describe(value), units.WantRate)
+			}
+			o.Rate = uint64(rate)
+		case "per-day":
+			amount, ok := units.ParseAmount(text)
+			if !ok {
+				p.errs.Add(line, "open: per-day", conftoml.Describe(value), units.WantAmount)
+			}
+			o.PerDay = amount
+		default:
+			p.errs.Add(line, "open", "the unknown key "+conferr.Quote(key), conferr.OneOf(key, []string{"leases", "rate", "per-day"}))
+		}
+	}
+	p.cfg.Open = o
 }
 
 func (p *parser) privateKey(value any, line int) {
@@ -233,8 +331,17 @@ func (p *parser) complete() {
 	if !has("private-key") && !has("private-key-file") {
 		p.errs.Add(0, "", "no private key", `private-key-file = "FILE" or private-key = "…", made by relayd genkey`)
 	}
-	if list, ok := p.doc.Root["allow"].([]any); !has("allow") || ok && len(list) == 0 {
-		p.errs.Add(0, "", "nobody who may borrow", "[[allow]] with public-key = \"…\", for each borrower")
+	if list, ok := p.doc.Root["allow"].([]any); (!has("allow") || ok && len(list) == 0) && !has("open") && !has("state-dir") {
+		p.errs.Add(0, "", "nobody who may borrow", "[[allow]] with public-key = \"…\", for each borrower; or state-dir, where invitations are kept; or [open]")
+	}
+	if p.cfg.StateDir != "" {
+		p.cfg.Invitations = filepath.Join(p.cfg.StateDir, invitationsFile)
+	}
+	if i := slices.Index(p.cfg.Announce, p.cfg.Device); i >= 0 {
+		p.errs.Add(p.doc.Line("announce"), "announce", fmt.Sprintf("%q, the device that is lent", p.cfg.Device), "those on which borrowers are near; strangers on the other side are none")
+	}
+	if len(p.cfg.Announce) > 0 && p.cfg.Device == "" {
+		p.errs.Add(p.doc.Line("announce"), "announce", "no device beside it", `device = "…", the one to lend, so that it is known which is not`)
 	}
 	if own := p.cfg.PrivateKey; !own.IsZero() {
 		if i := slices.Index(p.cfg.Allow, own.Public()); i >= 0 {
@@ -258,8 +365,8 @@ func (s *settings) given() bool {
 }
 
 // config makes a configuration of flags alone.
-func (s *settings) config() (*relayd.Config, error) {
-	cfg := &relayd.Config{Device: s.Device, AllowPrivateTargets: s.AllowPrivateTargets}
+func (s *settings) config() (*config, error) {
+	cfg := &config{Control: defaultControl, Config: relayd.Config{Device: s.Device, AllowPrivateTargets: s.AllowPrivateTargets}}
 	var err error
 	if s.Listen == "" {
 		s.Listen = defaultListen

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wg-bond/wg-bond/relayd"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -36,6 +37,7 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "relayd.toml")
+	const key = `private-key = "` + private + `"`
 	for _, c := range []struct {
 		name, text string
 		want       relayd.Config
@@ -52,6 +54,15 @@ public-key = "` + other + `"
 allow = [{ public-key = "` + other + `" }]
 `, relayd.Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:51900"), netip.MustParseAddrPort("[::]:51900")},
 			PrivateKey: parsed(t, private), Allow: []control.Key{parsed(t, other)}}},
+		{"open, invitations", key + `
+device = "wwan0"
+announce = ["wlan0"]
+state-dir = "/var/lib/relayd"
+[open]
+rate = "2 Mbit/s"
+`, relayd.Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:51900"), netip.MustParseAddrPort("[::]:51900")}, Device: "wwan0",
+			PrivateKey: parsed(t, private), Invitations: "/var/lib/relayd/invitations.json",
+			Open: access.Open{Leases: access.OpenLeases, Rate: 250e3, PerDay: access.OpenPerDay}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
@@ -61,7 +72,7 @@ allow = [{ public-key = "` + other + `" }]
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, *got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+			if diff := cmp.Diff(c.want, got.Config, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -100,6 +111,11 @@ func TestConfigErrors(t *testing.T) {
 		{"wrong type in a table", key + "[[allow]]\npublic-key = 5\n", []string{`r.toml:3: allow 1: public-key: found the number 5`}},
 		{"our own key", key + "[[allow]]\npublic-key = \"" + public + "\"\n", []string{`r.toml:2: allow: found this relayd's own public key`}},
 		{"empty list", key + "allow = []\n", []string{"r.toml: found nobody who may borrow"}},
+		{"announced on the WAN side", key + "device = \"wwan0\"\nannounce = [\"wlan0\", \"wwan0\"]\n" + allow, []string{`r.toml:3: announce: found "wwan0", the device that is lent; want those on which`}},
+		{"announced, and lent as the routes say", key + "announce = [\"wlan0\"]\n" + allow, []string{`r.toml:2: announce: found no device beside it`}},
+		{"open in the wrong units", key + "[open]\nrate = \"2\"\nper-day = 7\nleases = 0\nfor = 1\n", []string{
+			`r.toml:3: open: rate: found the string "2"; want a rate`, `r.toml:4: open: per-day: found the number 7; want an amount`,
+			`r.toml:5: open: leases: found the number 0; want a number from 1`, `r.toml:6: open: found the unknown key "for"; want one of leases, rate, per-day`}},
 		{"list of others", key + "allow = [1]\n", []string{"r.toml:2: allow 1: found the number 1; want tables"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,11 @@ import (
 
 // commands is the command line. Each command is a file of its own.
 type commands struct {
-	Run    runCommand    `cmd:"" default:"withargs" help:"Lend (what relayd does unless told otherwise)."`
+	Run         runCommand         `cmd:"" default:"withargs" help:"Lend (what relayd does unless told otherwise)."`
+	Invite      inviteCommand      `cmd:"" help:"Make an invitation for somebody to borrow, as a code and a QR code."`
+	Invitations invitationsCommand `cmd:"" help:"List invitations."`
+	Uninvite    uninviteCommand    `cmd:"" help:"Revoke invitations, at once."`
+
 	Genkey genkeyCommand `cmd:"" help:"Print a new private key, as wg genkey does."`
 	Pubkey pubkeyCommand `cmd:"" help:"Read a private key from standard input and print its public key, as wg pubkey does."`
 
@@ -23,8 +27,8 @@ type commands struct {
 
 const description = `Lends this machine's network link to borrowers nearby.
 
-What it forwards is WireGuard traffic and nothing else, for those alone whose WireGuard public keys are allowed, to one
-server each.
+What it forwards is WireGuard traffic and nothing else, to one server for each borrower: those whose WireGuard public keys
+are listed, those who were invited, or, if it is open, whoever is near.
 
 Settings come from a file, as in relayd --config /etc/relayd.toml, or from flags, which relayd run --help lists. The
 file:
@@ -33,8 +37,16 @@ file:
   device = "wwan0"                  # the device to lend; whatever the routes say, if not given
   private-key-file = "relayd.key"   # or private-key = "…"; made by relayd genkey
   allow-private-targets = false     # may borrowers' servers be in private networks, such as yours?
+  announce = ["wlan0"]              # let those nearby find us there, by DNS-SD; never on the device that is lent
+  name = "Anna"                     # what they see; the host's name, if not given
+  state-dir = "/var/lib/relayd"     # keeps invitations
+  user = "nobody"                   # whom to become once started as root; relayd or nobody, if not given
   [[allow]]                         # one for each borrower
-  public-key = "…"                  # what wg show prints at the borrower`
+  public-key = "…"                  # what wg show prints at the borrower
+  [open]                            # to strangers on our own links; they share what it says
+  leases = 2
+  rate = "1 Mbit/s"
+  per-day = "200 MB"`
 
 func main() {
 	ctx := kong.Parse(new(commands), options()...)
@@ -48,7 +60,7 @@ func options() []kong.Option {
 	return []kong.Option{
 		kong.Name("relayd"),
 		kong.Description(description),
-		kong.Vars{"version": "relayd " + versionText()},
+		kong.Vars{"control": defaultControl, "version": "relayd " + versionText()},
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}

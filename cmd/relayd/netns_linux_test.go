@@ -207,15 +207,90 @@ func TestLendsTheDeviceToWhomIsAllowed(t *testing.T) {
 	}
 }
 
+func TestInvitations(t *testing.T) {
+	s := newStreet(t)
+	var relayKey, borrowerKey control.Key
+	relayKey[1], borrowerKey[1] = 1, 2
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} { // which relayd must pass when it is no longer root
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state, socket, config := filepath.Join(dir, "state"), filepath.Join(dir, "control.sock"), filepath.Join(dir, "relayd.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "device = \"wan0\"\nannounce = [\"wlan0\"]\nprivate-key = %q\nstate-dir = %q\ncontrol = %q\n",
+		relayKey.String(), state, socket), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, []string{"ip", "netns", "exec", s.lender}, "--config="+config)
+	p.await("msg=lending")
+	relay, target := netip.MustParseAddrPort("10.66.0.2:51900"), netip.MustParseAddrPort("203.0.113.1:51820")
+
+	out, errs, err := run(t, "", "invite", "--gb=2", "--days=7", "--for=Bob", "--at="+relay.String(), "--control="+socket)
+	if err != nil || !strings.Contains(out, "2 GB") || !strings.ContainsAny(out, "█▀▄") {
+		t.Fatalf("invite: %v\n%s%s", err, out, errs)
+	}
+	var code lease.Code
+	for line := range strings.Lines(out) {
+		if c, err := lease.ParseCode(strings.TrimSpace(line)); err == nil {
+			code = c
+		}
+	}
+	if !code.Of(relayKey.Public()) {
+		t.Fatalf("no code of this lender:\n%s", out)
+	}
+	borrower := s.listen(s.borrower, "10.66.0.1:0")
+	redeem := &lease.Redeem{ID: code.ID(), Proof: code.Proof(relayKey.Public(), borrowerKey.Public())}
+	if got := askWith(t, borrower, relay, borrowerKey, relayKey.Public(), target, true, redeem); got.State != lease.Granted || got.Terms.Left != 2e9 {
+		t.Fatalf("redeemed: %+v\n%s", got, p.text())
+	}
+	list, _, err := run(t, "", "invitations", "--control="+socket)
+	if err != nil || !strings.Contains(list, code.ID().String()) || !strings.Contains(list, "redeemed") || !strings.Contains(list, borrowerKey.Public().String()) {
+		t.Errorf("invitations: %v\n%s", err, list)
+	}
+	if strings.Contains(list+p.text(), code.String()) {
+		t.Error("the list or the log shows the code itself")
+	}
+	if out, errs, err := run(t, "", "uninvite", code.ID().String(), "--control="+socket); err != nil || out != "1 revoked\n" {
+		t.Errorf("uninvite: %q %q %v", out, errs, err)
+	}
+	p.await("the invitation was revoked")
+	again := s.listen(s.borrower, "10.66.0.1:0")
+	ask(t, again, relay, borrowerKey, relayKey.Public(), target, false)
+	p.await("key is not allowed")
+	// The process is nobody now and can start nothing.
+	about, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nCapEff:\t0000000000000000\n", "\nNoNewPrivs:\t1\n", "\nSeccomp:\t2\n"} {
+		if !strings.Contains(string(about), want) {
+			t.Errorf("not %q in\n%s", want, about)
+		}
+	}
+	if strings.Contains(string(about), "\nUid:\t0\t") {
+		t.Error("it is still root")
+	}
+	p.stop()
+	if info, err := os.Stat(filepath.Join(state, invitationsFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file of invitations: %v, %v", info, err)
+	}
+}
+
 // ask asks a relayd for a lease and gives its answer. If there will be none it
 // only sends the question.
 func ask(t *testing.T, conn *net.UDPConn, relay netip.AddrPort, private, relayKey control.Key, target netip.AddrPort, answers bool) lease.Status {
+	t.Helper()
+	return askWith(t, conn, relay, private, relayKey, target, answers, nil)
+}
+
+func askWith(t *testing.T, conn *net.UDPConn, relay netip.AddrPort, private, relayKey control.Key, target netip.AddrPort, answers bool, redeem *lease.Redeem) lease.Status {
 	t.Helper()
 	i, err := control.NewInitiator(control.InitiatorConfig{Service: control.Lease, Private: private, Remote: relayKey, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: i, Target: target})
+	b, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: i, Target: target, Redeem: redeem})
 	if err != nil {
 		t.Fatal(err)
 	}

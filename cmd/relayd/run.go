@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
+	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/relayd"
 )
 
@@ -42,8 +44,24 @@ func (c *runCommand) Run() error {
 		}
 	}
 	cfg.Log = log
-	r, err := relayd.New(*cfg)
+	cfg.Tunnel = isTunnel
+	if cfg.StateDir != "" {
+		if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+			return err
+		}
+	}
+	r, err := relayd.New(cfg.Config)
 	if err != nil {
+		return err
+	}
+	d := &daemon{cfg: cfg, relay: r}
+	server, err := ctl.Listen(cfg.Control, d.operations())
+	if err != nil {
+		log.Warn("invitations cannot be made while this relayd runs", "error", err)
+	} else {
+		defer server.Close()
+	}
+	if err := confine(cfg, log); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -62,13 +80,17 @@ func (c *runCommand) Run() error {
 		}
 	}()
 	log.Info("lending", "listen", r.Addrs(), "device", cfg.Device, "public-key", cfg.PrivateKey.Public().String(), "borrowers", len(cfg.Allow))
+	var announcing sync.WaitGroup
+	announcing.Go(func() { d.announce(ctx, log) })
 	err = r.Run(ctx)
+	stop()
+	announcing.Wait()
 	log.Info("stopped", "stats", r.Stats())
 	return err
 }
 
 // config reads the file or the flags.
-func (c *runCommand) config() (*relayd.Config, error) {
+func (c *runCommand) config() (*config, error) {
 	switch {
 	case c.Config == "":
 		return c.settings.config()

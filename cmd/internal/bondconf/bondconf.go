@@ -35,18 +35,17 @@ package bondconf
 
 import (
 	"fmt"
-	"math"
 	"net/netip"
 	"os"
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
 	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
+	"github.com/wg-bond/wg-bond/cmd/internal/units"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -478,39 +477,33 @@ func setWeight(p *Path, v any) (found, want string) {
 }
 
 func setMaxRate(p *Path, v any) (found, want string) {
-	const right = `a rate with its unit in quotes, like "3.6 Mbit/s" or "450 kB/s"`
 	s, ok := v.(string)
 	if !ok {
-		return conftoml.Describe(v), right
+		return conftoml.Describe(v), units.WantRate
 	}
-	rate, ok := parseRate(s)
+	rate, ok := units.ParseRate(s)
 	if !ok {
-		return conferr.Quote(s), right
+		return conferr.Quote(s), units.WantRate
 	}
 	p.MaxRate = rate
 	return "", ""
 }
 
 func setQuota(p *Path, v any) (found, want string) {
-	const right = `an amount with its unit in quotes, like "5 GB" or "500 MB" (powers of 1000)`
 	s, ok := v.(string)
 	if !ok {
-		return conftoml.Describe(v), right
+		return conftoml.Describe(v), units.WantAmount
 	}
-	parts := amountShape.FindStringSubmatch(strings.TrimSpace(s))
-	if parts == nil {
-		return conferr.Quote(s), right
+	amount, ok := units.ParseAmount(s)
+	switch {
+	case !ok:
+		return conferr.Quote(s), units.WantAmount
+	case amount < 1e6:
+		return conferr.Quote(s), units.WantAmount + ", from 1 MB to 1000 TB"
 	}
-	amount, err := strconv.ParseFloat(parts[1], 64)
-	amount *= math.Pow(1000, float64(strings.Index("kmgt", strings.ToLower(parts[2]))+1))
-	if err != nil || amount < 1e6 || amount > 1e15 {
-		return conferr.Quote(s), right + ", from 1 MB to 1000 TB"
-	}
-	p.MonthlyQuota = uint64(amount)
+	p.MonthlyQuota = amount
 	return "", ""
 }
-
-var amountShape = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT])B$`)
 
 func setQuotaDay(p *Path, v any) (found, want string) {
 	day, ok := v.(int64)
@@ -519,26 +512,6 @@ func setQuotaDay(p *Path, v any) (found, want string) {
 	}
 	p.QuotaDay = int(day)
 	return "", ""
-}
-
-var rateShape = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([kKmMgG]?)(bit|B)/s$`)
-
-// parseRate reads a rate; the answer is in bytes per second, positive and
-// finite.
-func parseRate(s string) (float64, bool) {
-	parts := rateShape.FindStringSubmatch(strings.TrimSpace(s))
-	if parts == nil {
-		return 0, false
-	}
-	rate, err := strconv.ParseFloat(parts[1], 64)
-	if err != nil {
-		return 0, false
-	}
-	rate *= math.Pow(1000, float64(strings.Index("kmg", strings.ToLower(parts[2]))+1)*float64(min(len(parts[2]), 1)))
-	if parts[3] == "bit" {
-		rate /= 8
-	}
-	return rate, rate >= 1 && rate <= 1e12
 }
 
 func setListen(s *Serve, v any) (found, want string) {

@@ -102,36 +102,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestRates(t *testing.T) {
-	for _, c := range []struct {
-		text string
-		want float64 // 0: an error
-	}{
-		{"3.6 Mbit/s", 450e3},
-		{"8bit/s", 1},
-		{"1 kbit/s", 125},
-		{"1Gbit/s", 125e6},
-		{"1 B/s", 1},
-		{"450 kB/s", 450e3},
-		{" 2 mB/s ", 2e6},
-		{"1 GB/s", 1e9},
-		{"0 Mbit/s", 0},
-		{"-1 Mbit/s", 0},
-		{"1 bit/s", 0}, // less than a byte a second
-		{"9999999 GB/s", 0},
-		{"3.6 Mbps", 0},
-		{"3.6 Mb/s", 0},
-		{"3.6", 0},
-		{"1e3 B/s", 0},
-		{"", 0},
-	} {
-		got, ok := parseRate(c.text)
-		if ok != (c.want != 0) || ok && got != c.want {
-			t.Errorf("parseRate(%q) = %v, %v", c.text, got, ok)
-		}
-	}
-}
-
 func TestErrors(t *testing.T) {
 	path := "[[path]]\ndevice = \"wwan0\"\n"
 	const pathKeys = "one of name, device, driver, usb, network, relay, relay-key, backup, metered, weight, max-rate, monthly-quota, quota-reset-day"

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
+	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
+	"github.com/wg-bond/wg-bond/relayd"
+	"github.com/wg-bond/wg-bond/relayd/access"
+	"github.com/wg-bond/wg-bond/relayd/discover"
+)
+
+// daemon is what a relayd at work does beside forwarding.
+type daemon struct {
+	cfg   *config
+	relay *relayd.Relay
+}
+
+// operations are those of the control socket.
+func (d *daemon) operations() map[string]ctl.Handler {
+	return map[string]ctl.Handler{"invite": d.invite, "invitations": d.invitations, "uninvite": d.uninvite}
+}
+
+// announce tells those nearby of us until ctx is done.
+func (d *daemon) announce(ctx context.Context, log *slog.Logger) {
+	if len(d.cfg.Announce) == 0 {
+		return
+	}
+	name := d.cfg.Name
+	if name == "" {
+		name, _ = os.Hostname() // without one it is "lender"
+	}
+	a := discover.Announcer{Devices: d.cfg.Announce, Log: log, Service: func() (discover.Service, bool) {
+		s := discover.Service{Name: name, Key: d.cfg.PrivateKey.Public(), Port: d.relay.Addrs()[0].Port()}
+		if st, why := d.relay.Book().Judge(time.Now(), s.Key, true); why == "" && st.Kind == access.Stranger {
+			s.Terms = discover.Terms{Open: true, Rate: st.Meter.Rate(), Left: st.Left, Limited: d.cfg.Open.PerDay > 0}
+		}
+		return s, true
+	}}
+	a.Run(ctx)
+}
+
+// isTunnel reports whether a device is a WireGuard tunnel.
+func isTunnel(device string) bool {
+	names, _ := uapi.Names(uapi.SocketDir) // unreadable: there are none
+	if slices.Contains(names, device) {
+		return true
+	}
+	about, _ := os.ReadFile(filepath.Join("/sys/class/net", filepath.Base(device), "uevent")) // as above
+	return strings.Contains(string(about), "DEVTYPE=wireguard")
+}
