@@ -20,6 +20,7 @@ type commands struct {
 	Strip  stripCommand  `cmd:"" help:"Print NAME.conf without the keys that only wg-quick knows."`
 	Status statusCommand `cmd:"" help:"Show interfaces, their peers and paths, in the manner of wg show."`
 	Serve  serveCommand  `cmd:"" help:"Stand before a stock WireGuard and join what bonded clients send."`
+	Doctor doctorCommand `cmd:"" help:"Say what keeps a bond from the sum of its links, and what to do."`
 
 	Device deviceCommand `cmd:"" help:"Run a bare WireGuard device, as wireguard-go does. wg-bond NAME is the same."`
 

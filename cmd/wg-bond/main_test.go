@@ -42,7 +42,7 @@ func TestSurface(t *testing.T) {
 	for _, line := range []string{
 		"wg0", "-f wg0", "--foreground wg0", "device wg0", "device -f wg0", "device stats",
 		"up wg0", "up --dry-run wg0", "save wg0", "strip wg0", "up wg0 -f", "up -f ./wg0.conf", "up --foreground wg0", "up wg0 --metrics 127.0.0.1:9586", "serve wg0 --metrics=unix:/run/x", "down wg0", "down ./wg0.conf",
-		"status", "status wg0", "status --json", "status wg0 --json", "status -w", "status wg0 --watch --interval 500ms", "serve wg0", "serve wg0.conf -f",
+		"status", "status wg0", "status --json", "status wg0 --json", "status -w", "status wg0 --watch --interval 500ms", "serve wg0", "serve wg0.conf -f", "doctor", "doctor wg0 --for 1s --json",
 		"scheduler list", "scheduler show", "scheduler show --json", "scheduler use minrtt", "scheduler use minrtt --shadow -i wg0",
 		"scheduler use --shadow", "scheduler test ./mine", "scheduler test ./mine --set a=1 --set b=[1,2] --against minrtt",
 	} {

@@ -62,7 +62,7 @@ func (h *Host) Facts(devices []string) (Facts, error) {
 		if facts.PathMTU == 0 || mtu < facts.PathMTU {
 			facts.PathMTU = mtu
 		}
-		if strictFilter(device) {
+		if StrictFilter(device) {
 			strict = append(strict, device)
 		}
 	}
@@ -123,9 +123,9 @@ func (h *Host) freeTable() (uint32, error) {
 	return 0, fmt.Errorf("no routing table from %d on is free", firstTable)
 }
 
-// strictFilter reports whether the reverse-path filter of device is strict:
+// StrictFilter reports whether the reverse-path filter of device is strict:
 // the kernel takes the greater of its and the general setting.
-func strictFilter(device string) bool {
+func StrictFilter(device string) bool {
 	value := 0
 	for _, name := range []string{"all", device} {
 		text, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + name + "/rp_filter")

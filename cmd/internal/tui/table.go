@@ -44,7 +44,12 @@ var columns = []column{
 	{"LATELY", 5, false, func(r *row) string { return status.Accent.Render(sparks(r.history)) }},
 }
 
-func milliseconds(ms float64) string { return fmt.Sprintf("%.0f ms", ms) }
+func milliseconds(ms float64) string {
+	if ms < 10 {
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+	return fmt.Sprintf("%.0f ms", ms)
+}
 
 func known(v float64, show func(float64) string) string {
 	if v == 0 {

@@ -252,7 +252,7 @@ func (m *Model) peer(i *status.Interface, p *status.Peer) []string {
 		r := m.rates[flow{i.Name, p.PublicKey, path.Name}]
 		all.rx, all.tx = all.rx+r.rx, all.tx+r.tx
 	}
-	out := []string{title, fmt.Sprintf("  in %s, out %s; %s wait for a path, %d packets for their order; %d of %d sent again",
+	out := []string{title, fmt.Sprintf("  in %s, out %s; waiting %s, reordering %d; repaired %d of %d",
 		status.Accent.Render(status.Rate(all.rx)), status.Accent.Render(status.Rate(all.tx)), status.Bytes(uint64(b.Queue)), b.Reordering, b.Repairs, b.Sent)}
 	rows := make([]row, len(b.Paths))
 	for n := range b.Paths {

@@ -57,7 +57,7 @@ func send(m *Model, messages ...tea.Msg) (last tea.Cmd) {
 const golden = `wg0  scheduler earliest
 
 CA7MjiDx…  bonded for 1 minute, 15 seconds
-  in 4.80 Mbit/s, out 400.0 kbit/s; 2.00 KiB wait for a path, 3 packets for their order; 7 of 1000 sent again
+  in 4.80 Mbit/s, out 400.0 kbit/s; waiting 2.00 KiB, reordering 3; repaired 7 of 1000
   PATH       STATE              IN           OUT       CARRIES     RTT   LOSS  SHARE  QUEUE              IN FLIGHT  SCHEDULER          LATELY
   wwan0      active    4.00 Mbit/s  400.0 kbit/s   3.60 Mbit/s   61 ms  0.1 %   85 %    0 B  1.50 KiB of 64.00 KiB  used, costs 31 ms  ▅█
   neighbour  suspect  800.0 kbit/s       0 bit/s  800.0 kbit/s  120 ms  6.0 %   15 %  512 B        0 B of 4.00 KiB  not used           ██
