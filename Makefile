@@ -20,9 +20,11 @@ SCENARIO ?= seed
 RUNS     ?= 5
 FUZZTIME ?= 30s
 BENCH    ?= .
+ROWS     ?=
+QUICK    ?= --quick
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-deps bench bench-sim lab lint fuzz install clean
+.PHONY: help build demo test test-deps bench bench-go bench-lab bench-sim lab lint fuzz install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,8 +52,14 @@ endif
 test-deps:
 	@.ci/install-test-deps
 
-bench: ## Go benchmarks: BENCH=regexp picks some
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: bench-go bench-lab ## the Go benchmarks, then the design's table on the real kernel (root; 45 minutes)
+
+# Those of the judge are bench-sim.
+bench-go: ## Go benchmarks: BENCH=regexp picks some
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $$($(GO) list ./... | grep -v /wgbond/sim/judge)
+
+bench-lab: build ## the design's table (root): RUNS=5 QUICK=--quick, or QUICK= for long transfers; into bench/
+	$(BIN)/bondlab bench $(ROWS) --runs $(RUNS) $(QUICK) --out bench
 
 bench-sim: ## the engine's scenarios in virtual time, as a table
 	$(GO) test -run '^$$' -bench Sim -benchtime 1x ./wgbond/sim/judge
@@ -73,4 +81,4 @@ install: build ## install wg-bond and relayd to PREFIX=/usr/local (DESTDIR is ho
 	install -m 0755 $(BIN)/wg-bond $(BIN)/relayd '$(DESTDIR)$(PREFIX)/bin/'
 
 clean: ## remove what the other targets made here
-	rm -rf $(BIN) demo.png
+	rm -rf $(BIN) bench demo.png

@@ -4,6 +4,7 @@ package main
 type labCommands struct {
 	Run   runCmd   `cmd:"" help:"Build a scenario's laboratory, measure in it, and print the figures."`
 	Peers peersCmd `cmd:"" help:"Try every WireGuard with every server, and print which work together."`
+	Bench benchCmd `cmd:"" help:"Measure the design's table: every scenario beside its aim, its peers and virtual time."`
 	List  listCmd  `cmd:"" help:"List the scenarios."`
 	Clean cleanCmd `cmd:"" help:"Remove what killed runs left."`
 	Shell shellCmd `cmd:"" help:"Run a command in a host of a running laboratory."`

@@ -10,6 +10,8 @@
 //	experiment  runs, figures, tables
 //	peers       which WireGuards work together
 //	guest       a kernel with WireGuard, in qemu
+//	bench       the design's table: aims, peers, virtual time beside it, charts
+//	virtual     scenarios in virtual time
 //	replay      what a session's trace tells
 package main
 

@@ -23,6 +23,10 @@ type LinkConfig struct {
 	Delay, Jitter time.Duration
 	Reorder       bool
 
+	// Overtaken has a share of the packets arrive later than it would, and
+	// those behind overtake it. Nil: none.
+	Overtaken *Overtaken
+
 	// Loss is the ratio of packets lost at random, 0 to 1; Burst adds losses
 	// that come in bursts. Both strike after serialisation.
 	Loss  float64
@@ -74,6 +78,13 @@ func (cfg LinkConfig) Delayed(d time.Duration) LinkConfig {
 		o.From, o.To = add(o.From, d), add(o.To, d)
 	}
 	return cfg
+}
+
+// Overtaken is reordering on a path that else keeps the order: of every packet
+// the share Share, 0 to 1, drawn at random, arrives Late after its time.
+type Overtaken struct {
+	Share float64
+	Late  time.Duration
 }
 
 // GilbertElliott is a two-state model of burst loss. The state may change
@@ -193,6 +204,9 @@ func (cfg *LinkConfig) check() error {
 	})
 	if err != nil {
 		return err
+	}
+	if o := cfg.Overtaken; o != nil && (!(o.Share >= 0 && o.Share <= 1) || o.Late < 0 || o.Late == Never) {
+		return fmt.Errorf("link: Overtaken %+v: want a Share from 0 to 1, and 0 or more of Late", *o)
 	}
 	if cfg.Trace != nil && cfg.Rate != 0 {
 		return fmt.Errorf("link: Rate %g bit/s and a Trace are both set: a trace brings its own rate, leave Rate 0", cfg.Rate)

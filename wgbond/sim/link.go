@@ -18,10 +18,11 @@ const Never = time.Duration(math.MaxInt64)
 // its serialisation begins, when it ends and when it arrives. There are no
 // internal events; Next is always the exact time of an arrival.
 type Link[P any] struct {
-	settings []setting // by time; what changes but the service itself
-	phases   []phase   // by time; who serves, and how fast
-	reorder  bool
-	rng      *rand.Rand
+	settings  []setting // by time; what changes but the service itself
+	phases    []phase   // by time; who serves, and how fast
+	reorder   bool
+	overtaken *Overtaken
+	rng       *rand.Rand
 
 	// The server at the end of its work so far.
 	free    time.Duration // when the last packet's serialisation ends
@@ -75,11 +76,12 @@ func NewLink[P any](cfg LinkConfig) (*Link[P], error) {
 		return nil, err
 	}
 	return &Link[P]{
-		settings: settings,
-		phases:   phases,
-		reorder:  cfg.Reorder,
-		rng:      rand.New(rand.NewPCG(cfg.Seed, 0x6c696e6b)),
-		epochIn:  -1,
+		settings:  settings,
+		phases:    phases,
+		reorder:   cfg.Reorder,
+		overtaken: cfg.Overtaken,
+		rng:       rand.New(rand.NewPCG(cfg.Seed, 0x6c696e6b)),
+		epochIn:   -1,
 	}, nil
 }
 
@@ -128,11 +130,17 @@ func (l *Link[P]) Push(now time.Duration, size int, p P) bool {
 	if s.jitter > 0 {
 		arrives = add(arrives, time.Duration(l.rng.Int64N(int64(s.jitter)+1)))
 	}
-	if l.reorder {
+	if !l.reorder {
+		l.last = max(l.last, arrives)
+		arrives = l.last
+	}
+	if o := l.overtaken; o != nil && l.rng.Float64() < o.Share {
+		arrives = add(arrives, o.Late) // and l.last stays: it holds up nobody
+	}
+	if l.reorder || l.overtaken != nil {
 		l.flying.insert(arrives, size, p)
 	} else {
-		l.last = max(l.last, arrives)
-		l.flying.append(l.last, size, p)
+		l.flying.append(arrives, size, p)
 	}
 	return true
 }

@@ -485,3 +485,43 @@ func BenchmarkLink(b *testing.B) {
 		l.Pop(now)
 	}
 }
+
+// TestOvertaken: of an otherwise equal link the share that is asked for arrives
+// late, by what is asked for, and everything else when it would.
+func TestOvertaken(t *testing.T) {
+	const packets = 1000
+	arrivals := func(o *Overtaken) (at [packets]time.Duration) {
+		l, err := NewLink[int](LinkConfig{Rate: 12e6, Delay: 20 * time.Millisecond, Overtaken: o, Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range packets {
+			l.Push(0, 1500, i)
+		}
+		for now := l.Next(); now != Never; now = l.Next() {
+			i, _, _ := l.Pop(now)
+			at[i] = now
+		}
+		return at
+	}
+	const late = 3500 * time.Microsecond // three packets of 1 ms each go by
+	without, with := arrivals(nil), arrivals(&Overtaken{Share: 0.05, Late: late})
+	n := 0
+	for i := range with {
+		switch with[i] - without[i] {
+		case 0:
+		case late:
+			n++
+		default:
+			t.Fatalf("packet %d arrives at %v, without overtaking at %v", i, with[i], without[i])
+		}
+	}
+	if n < 30 || n > 70 {
+		t.Errorf("%d of %d packets are late, want about 50", n, packets)
+	}
+	for _, bad := range []Overtaken{{Share: 2}, {Share: -1}, {Late: -1}, {Late: Never}} {
+		if _, err := NewLink[int](LinkConfig{Overtaken: &bad}); err == nil {
+			t.Errorf("%+v is accepted", bad)
+		}
+	}
+}

@@ -55,6 +55,7 @@ type pinger struct {
 	counted         int
 	rtts            []time.Duration
 	onRTT           func(number int, rtt time.Duration) // may be nil
+	last, gap       time.Duration                       // the newest answer; the longest time between two
 }
 
 const (
@@ -72,6 +73,10 @@ func (p *pinger) receive(now time.Duration, inner []byte) bool {
 		if p.onRTT != nil {
 			p.onRTT(int(binary.LittleEndian.Uint32(inner[4:])), now-sent)
 		}
+		if p.last > 0 {
+			p.gap = max(p.gap, now-p.last)
+		}
+		p.last = now
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +144,31 @@ func BenchmarkSim(b *testing.B) {
 				}
 				b.ReportMetric(0, "ns/op")
 			})
+		}
+	}
+}
+
+// TestBehind: two paths behind one link get one link's worth.
+func TestBehind(t *testing.T) {
+	s := Shared()
+	s.Time, s.Warmup = 5*time.Second, time.Second
+	for i := range s.Paths { // alone, either is all of it
+		if r := mustRun(t, s.Stock(i)); r.Goodput < 8.5*mbit {
+			t.Errorf("%s: %.2f Mbit/s, want 8.5 or more of 9.24", r.Name, r.Goodput/mbit)
+		}
+	}
+	if r := mustRun(t, bonded(s)); r.Goodput > 9.25*1.03*mbit || /* Warmup's end may release some at once */ r.Links[0].Down != r.Links[1].Down {
+		t.Errorf("together more than there is: %v", r)
+	}
+	for _, change := range []func(*Path){
+		func(p *Path) { p.Behind = "nobody" },
+		func(p *Path) { p.Behind = "same" },
+		func(p *Path) { p.Down = s.Paths[0].Down },
+	} {
+		bad := Shared()
+		change(&bad.Paths[1])
+		if _, err := Run(bad); err == nil || !strings.Contains(err.Error(), "want the name of an earlier path") {
+			t.Errorf("%+v: %v", bad.Paths[1], err)
 		}
 	}
 }

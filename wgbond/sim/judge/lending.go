@@ -126,26 +126,26 @@ func (s *Scenario) lends() int {
 
 // beside has the owner and the relay see what comes out of hop h of n: to is
 // where the hop leads.
-func (w *World) beside(x *wires, up bool, h, n int, to func(time.Duration, int, []byte)) func(time.Duration, int, []byte) {
+func (w *World) beside(x *wires, up bool, h, n int, to func(time.Duration, int, parcel)) func(time.Duration, int, parcel) {
 	switch {
 	case !up && h == 0:
-		return func(now time.Duration, size int, b []byte) {
-			if x.owner.fromLink(now, size, b) {
-				to(now, size, b)
+		return func(now time.Duration, size int, p parcel) {
+			if x.owner.fromLink(now, size, p.b) {
+				to(now, size, p)
 			}
 		}
 	case up && h == n-2:
-		return func(now time.Duration, size int, b []byte) {
+		return func(now time.Duration, size int, p parcel) {
 			x.owner.toLink(now, size, true)
-			to(now, size, b)
+			to(now, size, p)
 		}
 	case up && h == n-1:
-		return func(now time.Duration, size int, b []byte) {
-			if isOwners(b) {
-				x.owner.host.take(now, b)
+		return func(now time.Duration, size int, p parcel) {
+			if isOwners(p.b) {
+				x.owner.host.take(now, p.b)
 				return
 			}
-			to(now, size, b)
+			to(now, size, p)
 		}
 	}
 	return to
@@ -298,7 +298,7 @@ func (h *house) send(now time.Duration, b []byte) {
 		h.o.toLink(now, len(b), false)
 	}
 	p := h.o.w.pool.copy(b)
-	if !l.Push(now, len(p), p) {
+	if !l.Push(now, len(p), parcel{h.o.x, p}) {
 		h.o.w.pool.Put(p)
 	}
 }

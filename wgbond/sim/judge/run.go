@@ -18,7 +18,8 @@ const (
 	fetchSize  = 10_000 // bytes
 	binWidth   = 100 * time.Millisecond
 	patience   = 30 * time.Second // for paths that are away when all should be attached
-	firstFetch = 1000             // flow numbers from here on are fetches
+	firstOther = 500              // flow numbers from here on go the other way
+	firstFetch = 1000             // … and from here on are fetches
 )
 
 // Report is what a scenario was worth. Rates are bit/s of TCP payload.
@@ -27,7 +28,8 @@ type Report struct {
 	Goodput float64 // over the time after Warmup; with Bytes: from SYN to the last byte
 	// Done is the time from SYN to the last byte of the last flow; sim.Never
 	// without Bytes, or if Time was up.
-	Done time.Duration
+	Done    time.Duration
+	Against float64 // goodput of the flows the other way
 	// Bins has the payload bytes that arrived in order in every 100 ms.
 	Bins []int64
 
@@ -35,6 +37,8 @@ type Report struct {
 	Ping    Percentiles
 	Pings   int // sent after Warmup; lost: those that did not come back
 	Lost    int
+	PingRTT []time.Duration // of those that did, in the order of the answers
+	PingGap time.Duration   // the longest time between two answers
 	Fetches []time.Duration // from SYN to the last byte; sim.Never: not done
 	// Gap is the longest time between two deliveries in order to the flows'
 	// reader, PacketGap between any two packets from the tunnel to that end.
@@ -83,6 +87,7 @@ type run struct {
 	receivers []*stream
 	fetches   []*stream // at the client
 	bytes     int64     // after from
+	against   int64     // the same, of the flows the other way
 	bins      []int64
 	rtts      []time.Duration
 	lastIn    time.Duration // last in-order delivery after from
@@ -169,8 +174,15 @@ func (r *run) addApps() error {
 		receiving = r.Server
 	}
 	receiving.apps = append(receiving.apps, &r.packets)
-	for i := range max(1, r.s.Flows) {
-		if err := r.addFlow(uint16(i)); err != nil {
+	for k := range max(1, r.s.Flows) {
+		sender, receiver, err := r.addFlow(uint16(k), r.s.Upload, r.s.Bytes, r.delivered)
+		if err != nil {
+			return err
+		}
+		r.senders, r.receivers = append(r.senders, sender), append(r.receivers, receiver)
+	}
+	for k := range r.s.Against {
+		if _, _, err := r.addFlow(uint16(firstOther+k), !r.s.Upload, 0, r.deliveredBack); err != nil {
 			return err
 		}
 	}
@@ -196,32 +208,30 @@ func (r *run) addApps() error {
 	return nil
 }
 
-func (r *run) addFlow(flow uint16) error {
-	size := r.s.Bytes
+// addFlow adds a flow of size bytes, 0: as many as go.
+func (r *run) addFlow(flow uint16, upload bool, size int64, delivered func(time.Duration, int64)) (sender, receiver *stream, err error) {
 	if size == 0 {
 		size = tcp.Unlimited
 	}
 	client := tcp.Config{Flow: flow, Active: true, Start: r.start + r.s.Begin, Send: request}
 	server := tcp.Config{Flow: flow, Send: size, After: request}
 	sending, receiving := &server, &client
-	if r.s.Upload {
+	if upload {
 		client.Send, server.Send, server.After = size, 0, 0
 		sending, receiving = &client, &server
 	}
 	sending.Control = r.s.TCP
-	sending.OnRTT = func(rtt time.Duration) {
-		if r.loop.Now() >= r.from {
-			r.rtts = append(r.rtts, rtt)
-		}
+	if flow < firstOther {
+		sending.OnRTT = r.sampled
 	}
-	receiving.OnDeliver = r.delivered
+	receiving.OnDeliver = delivered
 	c, err := newStream(client)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	v, err := newStream(server)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	r.Client.apps = append(r.Client.apps, c)
 	r.Server.apps = append(r.Server.apps, v)
@@ -231,11 +241,24 @@ func (r *run) addFlow(flow uint16) error {
 			r.Server.apps = without(r.Server.apps, v)
 		})
 	}
-	r.senders, r.receivers = append(r.senders, v), append(r.receivers, c)
-	if r.s.Upload {
-		r.senders[flow], r.receivers[flow] = c, v
+	if upload {
+		return c, v, nil
 	}
-	return nil
+	return v, c, nil
+}
+
+// sampled notes a flow's own measurement of its round trip.
+func (r *run) sampled(rtt time.Duration) {
+	if r.loop.Now() >= r.from {
+		r.rtts = append(r.rtts, rtt)
+	}
+}
+
+// deliveredBack counts what the readers of the flows the other way get.
+func (r *run) deliveredBack(now time.Duration, n int64) {
+	if now >= r.from {
+		r.against += n
+	}
 }
 
 // delivered counts what a flow's reader gets.
@@ -285,6 +308,7 @@ func (r *run) report() *Report {
 	} else {
 		p.Goodput = float64(r.bytes) * 8 / (now - r.from).Seconds()
 	}
+	p.Against = float64(r.against) * 8 / (now - r.from).Seconds()
 	for _, f := range r.fetches {
 		took, st := sim.Never, f.conn.Stats()
 		if st.Received == fetchSize {
@@ -294,6 +318,7 @@ func (r *run) report() *Report {
 	}
 	if r.ping != nil {
 		p.Ping, p.Pings, p.Lost = percentiles(r.ping.rtts), r.ping.counted, r.ping.counted-len(r.ping.rtts)
+		p.PingRTT, p.PingGap = r.ping.rtts, r.ping.gap
 	}
 	for i, x := range r.wires {
 		p.Links = append(p.Links, LinkReport{r.s.Paths[i].Config.Name, x.down[0].Stats(), x.up[0].Stats()})
@@ -322,6 +347,20 @@ func addStats(to *tcp.Stats, s tcp.Stats) {
 	to.Probes += s.Probes
 	to.Undone += s.Undone
 	to.DSACKs += s.DSACKs
+}
+
+// Rate is the mean rate between two times since the flows' start, bit/s, to a
+// tenth of a second.
+func (p *Report) Rate(from, to time.Duration) float64 {
+	first, last := min(int(from/binWidth), len(p.Bins)), min(int(to/binWidth), len(p.Bins))
+	if last <= first {
+		return 0
+	}
+	sum := int64(0)
+	for _, b := range p.Bins[first:last] {
+		sum += b
+	}
+	return float64(sum) * 8 / (to - from).Seconds()
 }
 
 // String is the report for people.

@@ -20,6 +20,9 @@ type Scenario struct {
 	Scheduler func() schedulers.Scheduler
 
 	Upload bool // default: download
+	// Against flows go the other way meanwhile, as fast as they can. They are
+	// no part of the goodput; Report.Against has what they got.
+	Against int
 	// Bytes per flow; 0: as much as goes, for Time. With Bytes, Time is when
 	// to give up.
 	Bytes int64
@@ -54,6 +57,9 @@ type Event struct {
 type Path struct {
 	Config   wgbond.PathConfig
 	Down, Up []sim.LinkConfig
+	// Behind names an earlier path whose links this one's packets take too, in
+	// place of Down and Up: two addresses, one bottleneck.
+	Behind string
 }
 
 // Steady is a path of one hop with the given rates in bit/s, half of rtt each
@@ -124,8 +130,14 @@ func (s Scenario) Stock(i int) Scenario {
 
 // Only is the scenario with path i alone.
 func (s Scenario) Only(i int) Scenario {
-	s.Name += "/" + s.Paths[i].Config.Name
-	s.Paths = s.Paths[i : i+1]
+	p := s.Paths[i]
+	s.Name += "/" + p.Config.Name
+	for _, q := range s.Paths {
+		if q.Config.Name == p.Behind {
+			p.Down, p.Up, p.Behind = q.Down, q.Up, ""
+		}
+	}
+	s.Paths = []Path{p}
 	return s
 }
 

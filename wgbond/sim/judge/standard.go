@@ -155,3 +155,59 @@ func LendingSpare(queue time.Duration) Scenario {
 	s.Owner.Use = []Use{{15 * time.Second, 30 * time.Second, 5 * mbit}, {30 * time.Second, 45 * time.Second, 0}}
 	return s
 }
+
+// Many is bulk over n equal paths of 10/40, 1 to 16.
+func Many(n int) Scenario {
+	var paths []Path
+	for i := range n {
+		paths = append(paths, steady(fmt.Sprint("p", i), 10, 40*ms))
+	}
+	return bulk(fmt.Sprintf("many-%d", n), paths...)
+}
+
+// Reverse is s with an upload at full rate during the download, or the other
+// way about.
+func Reverse(s Scenario) Scenario {
+	s.Name, s.Against = "reverse-"+s.Name, 1
+	return s
+}
+
+// Shared is bulk over two paths that are one link, 10/40: two addresses behind
+// one modem. There is nothing to gain.
+func Shared() Scenario {
+	return bulk("shared", steady("one", 10, 40*ms), Path{Config: wgbond.PathConfig{Name: "same"}, Behind: "one"})
+}
+
+// Shuffled is Unequal where one packet in twenty of path i comes late after its
+// time, and those behind overtake it.
+func Shuffled(i int, late time.Duration) Scenario {
+	s := Unequal()
+	s.Name, s.Fetch = fmt.Sprintf("shuffled-%s-%v", s.Paths[i].Config.Name, late), nil
+	s.Paths[i] = s.Paths[i].With(func(c *sim.LinkConfig) { c.Overtaken = &sim.Overtaken{Share: 0.05, Late: late} })
+	return s
+}
+
+// Rekeyed is s with a new WireGuard key pair every 20 s.
+func Rekeyed(s Scenario) Scenario {
+	s.Name, s.Rekey = "rekeyed-"+s.Name, 20*time.Second
+	return s
+}
+
+// Parallel is s with 30 flows.
+func Parallel(s Scenario) Scenario {
+	s.Name, s.Flows, s.Fetch = "parallel-"+s.Name, 30, nil
+	return s
+}
+
+// Page is a page of 20 files of 10 kB, each over a connection of its own, over
+// the paths of s, nothing learned before.
+func Page(s Scenario) Scenario {
+	s.Name, s.Flows, s.Bytes, s.Warmup, s.Fetch, s.Ping = "page-"+s.Name, 20, 10_000, 0, nil, 0
+	return s
+}
+
+// Uploaded is s the other way.
+func Uploaded(s Scenario) Scenario {
+	s.Name, s.Upload = "up-"+s.Name, true
+	return s
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -32,12 +33,18 @@ type World struct {
 	responder *control.Responder
 }
 
-// wires are one path's links; the packets in them are pool buffers.
+// wires are one path's links, which several paths may share.
 type wires struct {
 	addr     netip.AddrPort
 	id       schedulers.PathID
-	down, up []*sim.Link[[]byte]
+	down, up []*sim.Link[parcel]
 	owner    *owner // of the link, if it is lent
+}
+
+// parcel is a packet in a link: a pool buffer, and the path that it takes.
+type parcel struct {
+	path *wires
+	b    []byte
 }
 
 // End is one end's host: WireGuard and what runs over it, with its Session.
@@ -175,34 +182,14 @@ func recorder(s *Scenario, r wgbond.Role) *trace.Recorder {
 func (w *World) addPath(s *Scenario, i int, p Path) error {
 	p.Config.Overhead = overhead
 	x := &wires{addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 51820)}
-	seed := s.Seed<<16 | uint64(i)<<8
-	chain := func(hops []sim.LinkConfig, up bool, arrive func(time.Duration, []byte)) ([]*sim.Link[[]byte], error) {
-		links := make([]*sim.Link[[]byte], len(hops))
-		for h := len(hops) - 1; h >= 0; h-- {
-			seed++
-			cfg := hops[h].Delayed(s.settle())
-			cfg.Seed = seed
-			l, err := sim.NewLink[[]byte](cfg)
-			if err != nil {
-				return nil, err
-			}
-			to := func(now time.Duration, _ int, b []byte) { arrive(now, b) }
-			if h+1 < len(hops) {
-				to = func(now time.Duration, _ int, b []byte) { w.push(now, links[h+1], b) }
-			}
-			if i == s.lends() {
-				to = w.beside(x, up, h, len(hops), to)
-			}
-			links[h] = l
-			w.loop.Add(sim.Hop[[]byte]{Link: l, To: to})
-		}
-		return links, nil
-	}
 	var err error
-	if x.up, err = chain(p.Up, true, func(now time.Duration, b []byte) { w.Server.fromClient(now, x, b) }); err != nil {
-		return err
-	}
-	if x.down, err = chain(p.Down, false, func(now time.Duration, b []byte) { w.Client.fromServer(now, x, b) }); err != nil {
+	if p.Behind != "" {
+		k := slices.IndexFunc(s.Paths[:i], func(q Path) bool { return q.Config.Name == p.Behind })
+		if k < 0 || p.Down != nil || p.Up != nil {
+			return fmt.Errorf("Behind %q: want the name of an earlier path, and no links", p.Behind)
+		}
+		x.down, x.up = w.wires[k].down, w.wires[k].up
+	} else if err = w.addLinks(s, i, p, x); err != nil {
 		return err
 	}
 	if w.Client.Session != nil {
@@ -214,10 +201,41 @@ func (w *World) addPath(s *Scenario, i int, p Path) error {
 	return nil
 }
 
-// push gives a pool buffer to a link.
-func (w *World) push(now time.Duration, l *sim.Link[[]byte], b []byte) {
-	if !l.Push(now, len(b)+overhead, b) {
-		w.pool.Put(b)
+// addLinks makes the links of path i.
+func (w *World) addLinks(s *Scenario, i int, p Path, x *wires) (err error) {
+	seed := s.Seed<<16 | uint64(i)<<8
+	chain := func(hops []sim.LinkConfig, up bool, arrive func(time.Duration, *wires, []byte)) ([]*sim.Link[parcel], error) {
+		links := make([]*sim.Link[parcel], len(hops))
+		for h := len(hops) - 1; h >= 0; h-- {
+			seed++
+			cfg := hops[h].Delayed(s.settle())
+			cfg.Seed = seed
+			l, err := sim.NewLink[parcel](cfg)
+			if err != nil {
+				return nil, err
+			}
+			to := func(now time.Duration, _ int, p parcel) { arrive(now, p.path, p.b) }
+			if h+1 < len(hops) {
+				to = func(now time.Duration, _ int, p parcel) { w.push(now, links[h+1], p) }
+			}
+			if i == s.lends() {
+				to = w.beside(x, up, h, len(hops), to)
+			}
+			links[h] = l
+			w.loop.Add(sim.Hop[parcel]{Link: l, To: to})
+		}
+		return links, nil
+	}
+	if x.up, err = chain(p.Up, true, w.Server.fromClient); err == nil {
+		x.down, err = chain(p.Down, false, w.Client.fromServer)
+	}
+	return err
+}
+
+// push gives a packet to a link.
+func (w *World) push(now time.Duration, l *sim.Link[parcel], p parcel) {
+	if !l.Push(now, len(p.b)+overhead, p) {
+		w.pool.Put(p.b)
 	}
 }
 
@@ -227,11 +245,11 @@ func (w *World) put(now time.Duration, x *wires, up bool, b []byte) {
 	if up {
 		links = x.up
 	}
-	w.push(now, links[0], w.pool.copy(b))
+	w.push(now, links[0], parcel{x, w.pool.copy(b)})
 }
 
 // Down is the first link of path i on its way to the client.
-func (w *World) Down(i int) *sim.Link[[]byte] { return w.wires[i].down[0] }
+func (w *World) Down(i int) *sim.Link[parcel] { return w.wires[i].down[0] }
 
 // bonded tells whether both ends are bonded and every path is active.
 func (w *World) bonded() bool {

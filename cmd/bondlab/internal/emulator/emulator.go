@@ -55,8 +55,8 @@ type Emulator struct {
 }
 
 type packet struct {
-	n   int
-	buf [MTU]byte
+	pipe *pipe // that it takes
+	buf  [MTU]byte
 }
 
 // pipe is one direction of a link.
@@ -65,6 +65,9 @@ type pipe struct {
 	from, to int // TUN descriptors
 	link     *sim.Link[*packet]
 	epoch    time.Duration // monotonic time of the model's time zero
+	behind   *pipe         // whose model this one's packets take; nil: its own
+	packets  uint64        // delivered; of the model itself if others take it, too
+	bytes    uint64
 	readable bool
 	lateness Lateness
 	blocked  uint64    // packets that the receiving device refused
@@ -144,6 +147,16 @@ func (e *Emulator) Add(name string, a, b int) (*Link, error) {
 	return l, err
 }
 
+// Behind has l's packets pass the models of the link front from now on, beside
+// front's own: two links, one bottleneck. Front must have models of its own, and
+// be of the same emulator.
+func (l *Link) Behind(front *Link) error {
+	return l.e.do(func() error {
+		l.ab.behind, l.ba.behind = front.ab, front.ba
+		return nil
+	})
+}
+
 // Configure puts new models in place of both directions' old ones. Now is
 // their time zero. Packets inside the old models are lost.
 func (l *Link) Configure(ab, ba sim.LinkConfig) error {
@@ -189,8 +202,11 @@ func ConfigureAll(settings []Setting) error {
 
 // Stats describes one direction since the link was added.
 type Stats struct {
+	// Stats are the model's: with links behind this one, theirs are in it.
 	sim.Stats
-	Lateness Lateness
+	// Packets and Bytes that this link's own devices exchanged, whole IP packets.
+	Packets, Bytes uint64
+	Lateness       Lateness
 	// Refused counts packets that the receiving device did not take.
 	Refused uint64
 }
@@ -203,9 +219,11 @@ func (l *Link) Stats(d Direction) Stats {
 	}
 	var s Stats
 	l.e.do(func() error {
-		s = Stats{Stats: p.past, Lateness: p.lateness, Refused: p.blocked}
-		if p.link != nil {
-			s.Stats = sum(s.Stats, p.link.Stats())
+		s = Stats{Packets: p.packets, Bytes: p.bytes, Lateness: p.lateness, Refused: p.blocked}
+		m := p.model()
+		s.Stats = m.past
+		if m.link != nil {
+			s.Stats = sum(s.Stats, m.link.Stats())
 		}
 		return nil
 	})
@@ -223,6 +241,14 @@ func sum(a, b sim.Stats) sim.Stats {
 	a.Dropped.Loss += b.Dropped.Loss
 	a.Dropped.Burst += b.Dropped.Burst
 	return a
+}
+
+// model is the pipe whose model counts.
+func (p *pipe) model() *pipe {
+	if p.behind != nil {
+		return p.behind
+	}
+	return p
 }
 
 // Capture records the packets at both ends of the link: a what enters and
@@ -348,11 +374,11 @@ func (e *Emulator) carry() (more bool) {
 				p.readable = err == unix.EINTR
 				break
 			}
-			pkt.n = n
+			pkt.pipe = p
 			if p.tapIn != nil {
 				p.tapIn.Packet(time.Now(), pkt.buf[:n])
 			}
-			if p.link == nil || !p.link.Push(now-p.epoch, n, pkt) {
+			if m := p.model(); m.link == nil || !m.link.Push(now-m.epoch, n, pkt) {
 				e.put(pkt)
 			}
 		}
@@ -380,13 +406,16 @@ func (e *Emulator) deliver() (next time.Duration) {
 				break
 			}
 			pkt, n, _ := p.link.Pop(now - p.epoch)
-			_, err := unix.Write(p.to, pkt.buf[:n])
-			p.lateness.add(monotonic() - due)
+			way := pkt.pipe
+			_, err := unix.Write(way.to, pkt.buf[:n])
+			way.lateness.add(monotonic() - due)
 			if err != nil {
-				p.blocked++ // EIO: device down. EINVAL: not an IP packet.
-			} else if p.tapOut != nil {
-				p.tapOut.Packet(time.Now(), pkt.buf[:n])
+				way.blocked++ // EIO: device down. EINVAL: not an IP packet.
+			} else if way.tapOut != nil {
+				way.tapOut.Packet(time.Now(), pkt.buf[:n])
 			}
+			way.packets++
+			way.bytes += uint64(n)
 			e.put(pkt)
 		}
 	}

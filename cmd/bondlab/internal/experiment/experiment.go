@@ -34,6 +34,12 @@ type Reading struct {
 	Gap     time.Duration // the longest time without a byte, after Skip
 	Pings   measure.Pings
 	Fetches []time.Duration
+	Against float64 // bit/s, of the transfer the other way; 0: there was none
+	// CPU is what a packet cost the programs that send and receive over the links
+	// (Client.CPU), per whole IP packet on any link and either way.
+	CPU time.Duration
+	// Course is how it went; nil of a reading in virtual time.
+	Course *Course
 
 	// Of bulk runs with an outage event: the goodput while the link is dark
 	// (from half a second into it) and from one second after its return to
@@ -41,11 +47,14 @@ type Reading struct {
 	During, After float64
 }
 
-// Series is the readings of one congestion control, one a run.
+// Series is the readings of one kind of traffic, of each subject one a run, or
+// fewer.
 type Series struct {
-	Congestion string
-	Single     [][]Reading // by link, in the scenario's order
-	Bonded     []Reading
+	Traffic
+	Single    [][]Reading // by link, in the scenario's order
+	Bonded    []Reading
+	Reference []Reading
+	MPTCP     []Reading
 }
 
 // Result is all readings of a scenario.
@@ -61,10 +70,10 @@ func Run(l *lab.Lab, p Plan) (*Result, error) {
 	s := l.Scenario
 	r := &Result{Scenario: s, Runs: p.Runs}
 	for _, cc := range s.Workload.Congestions() {
-		if err := checkCongestion(l, cc); err != nil {
+		if err := CheckCongestion(l, cc); err != nil {
 			return nil, err
 		}
-		r.Series = append(r.Series, Series{Congestion: cc, Single: make([][]Reading, len(l.Links))})
+		r.Series = append(r.Series, Series{Traffic: Traffic{Congestion: cc}, Single: make([][]Reading, len(l.Links))})
 	}
 	for run := range p.Runs {
 		for i := range r.Series {
@@ -75,7 +84,7 @@ func Run(l *lab.Lab, p Plan) (*Result, error) {
 					return r, fmt.Errorf("run %d, %s alone: %w", run+1, link.Name, err)
 				}
 				series.Single[k] = append(series.Single[k], got)
-				p.Progress("run %d/%d  %-8s %s\n", run+1, p.Runs, link.Name, got.describe(series.Congestion))
+				p.Progress("run %d/%d  %-8s %s\n", run+1, p.Runs, link.Name, got.Describe()+"  "+series.Congestion)
 			}
 			if p.StockClient {
 				continue
@@ -85,13 +94,14 @@ func Run(l *lab.Lab, p Plan) (*Result, error) {
 				return r, fmt.Errorf("run %d, bonded: %w", run+1, err)
 			}
 			series.Bonded = append(series.Bonded, got)
-			p.Progress("run %d/%d  %-8s %s\n", run+1, p.Runs, "bonded", got.describe(series.Congestion))
+			p.Progress("run %d/%d  %-8s %s\n", run+1, p.Runs, "bonded", got.Describe()+"  "+series.Congestion)
 		}
 	}
 	return r, nil
 }
 
-func (r *Reading) describe(cc string) string {
+// Describe is the reading in a line, for those who watch.
+func (r *Reading) Describe() string {
 	s := fmt.Sprintf("%6.2f Mbit/s", r.Goodput/1e6)
 	if r.Took > 0 {
 		s += fmt.Sprintf("  %6.2f s", r.Took.Seconds())
@@ -101,10 +111,11 @@ func (r *Reading) describe(cc string) string {
 		s += fmt.Sprintf("  ping p50 %d p95 %d ms, %d of %d lost", measure.Quantile(r.Pings.RTTs, .5).Milliseconds(),
 			measure.Quantile(r.Pings.RTTs, .95).Milliseconds(), n-len(r.Pings.RTTs), n)
 	}
-	return s + "  " + cc
+	return s
 }
 
-func checkCongestion(l *lab.Lab, cc string) error {
+// CheckCongestion says that this kernel lacks a congestion control, if it does.
+func CheckCongestion(l *lab.Lab, cc string) error {
 	var have string
 	err := l.Host(lab.Web).Do(func() error {
 		b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_available_congestion_control")
@@ -119,57 +130,16 @@ func checkCongestion(l *lab.Lab, cc string) error {
 
 // single measures one path alone.
 func single(l *lab.Lab, p Plan, link *lab.Link, cc string) (Reading, error) {
-	w := &l.Scenario.Workload
-	if err := l.ConfigureLinks(w.CleanBaseline, nil); err != nil {
-		return Reading{}, err
+	as := BondAlone
+	if p.StockClient || l.Scenario.Workload.Baseline == "stock" {
+		as = StockAlone
 	}
-	var c *lab.Client
-	var err error
-	if p.StockClient || w.Baseline == "stock" {
-		c, err = l.StartStock(link)
-	} else {
-		c, err = l.StartBond([]*lab.Link{link})
-	}
-	return with(c, err, func() (Reading, error) {
-		if err := l.ConfigureLinks(w.CleanBaseline, nil); err != nil {
-			return Reading{}, err
-		}
-		return workload(l, cc, nil)
-	})
+	return Measure(l, Subject{As: as, Link: link}, Traffic{Congestion: cc})
 }
 
 // bonded measures all paths together, with the scenario's events.
 func bonded(l *lab.Lab, cc string) (Reading, error) {
-	if err := l.ConfigureLinks(false, nil); err != nil {
-		return Reading{}, err
-	}
-	c, err := l.StartBond(l.Links)
-	return with(c, err, func() (Reading, error) {
-		if err := l.ConfigureLinks(false, l.Scenario.Events); err != nil {
-			return Reading{}, err
-		}
-		stop := events(l)
-		got, err := workload(l, cc, l.Scenario.Events)
-		l.LogStatus()
-		if e := stop(); err == nil {
-			err = e
-		}
-		return got, err
-	})
-}
-
-// with measures with a client that has been started, or failed to be, and
-// stops it in any case.
-func with(c *lab.Client, err error, measure func() (Reading, error)) (got Reading, _ error) {
-	if err == nil {
-		got, err = measure()
-	}
-	if c != nil {
-		if e := c.Stop(); err == nil {
-			err = e
-		}
-	}
-	return got, err
+	return Measure(l, Subject{As: Bonded}, Traffic{Congestion: cc})
 }
 
 // events makes the scenario's events happen that are not the links' own. The
@@ -215,58 +185,6 @@ func events(l *lab.Lab) (stop func() error) {
 		}
 		return failed
 	}
-}
-
-// workload downloads and pings over the tunnel that is up.
-func workload(l *lab.Lab, cc string, events []scenario.Event) (Reading, error) {
-	w := &l.Scenario.Workload
-	c := l.Host(lab.Borrower)
-	var pinger *measure.Pinger
-	var err error
-	if w.Ping > 0 {
-		if pinger, err = measure.StartPings(c, lab.WebAddr, time.Duration(w.Ping)); err != nil {
-			return Reading{}, err
-		}
-	}
-	fetches := startFetches(l, w, cc)
-	curl := measure.Curl{Host: c, Patience: 5 * time.Minute}
-	if w.Download > 0 {
-		curl.URL = l.URL(int64(w.Download), cc)
-	} else {
-		curl.URL, curl.Limit = l.URL(-1, cc), time.Duration(w.Bulk)
-	}
-	a, err := curl.Run()
-	got := Reading{During: -1, After: -1}
-	got.Fetches = fetches()
-	if pinger != nil {
-		got.Pings = pinger.Stop()
-	}
-	if err != nil {
-		return got, err
-	}
-	if w.Download > 0 {
-		if a.Total() != int64(w.Download) {
-			return got, fmt.Errorf("curl got %d bytes of %d", a.Total(), w.Download)
-		}
-		got.Took = a.Took
-		got.Goodput = float64(a.Total()) * 8 / a.Took.Seconds()
-		got.Gap = a.Gap(0, a.Last())
-		return got, nil
-	}
-	skip, end := time.Duration(w.Skip), time.Duration(w.Bulk)
-	got.Goodput = a.Rate(skip, end)
-	got.Gap = a.Gap(skip, end)
-	for _, e := range events {
-		if e.What != scenario.EventOutage {
-			continue
-		}
-		o := e.Outage()
-		got.During = a.Rate(o.From+500*time.Millisecond, min(o.To, end))
-		if back := o.To + time.Second; o.To < end && back < end {
-			got.After = a.Rate(back, end)
-		}
-	}
-	return got, nil
 }
 
 // startFetches fetches a small file every second, each over a new connection,

@@ -34,6 +34,17 @@ type Metric struct {
 //	ping_gap             the longest time without an answered ping while bonded
 //	fetch_p50            a small fetch on a new connection meanwhile
 //	goodput_during, _after  payload rate in and after an outage event
+//	during_share         the first over that of the best path alone
+//	after_share          the second over the sum of the paths alone
+//	goodput_against      payload rate of the transfer the other way, bonded
+//	goodput_reference    payload rate bonded, without what Workload.Reference leaves out
+//	of_reference         goodput_bonded of each run over the mean of goodput_reference
+//	ab_lost              how much lower ab is than that of goodput_reference
+//	goodput_mptcp, speedup_mptcp, ab_mptcp, time_mptcp, ping_p50_mptcp, gap_max_mptcp
+//	                     the same of kernel MPTCP without a tunnel; the single
+//	                     paths' goodput is raised by what a tunnel costs
+//	cpu_packet           processor time of wg-bond, both ends, per whole IP packet on the links
+//	cpu_packet_single_best  the same of the client over the best path alone
 func (r *Result) Metrics() []Metric {
 	var out []Metric
 	for i, s := range r.Series {
@@ -41,7 +52,7 @@ func (r *Result) Metrics() []Metric {
 		if i > 0 {
 			suffix = "_" + s.Congestion
 		}
-		for _, m := range r.metrics(s) {
+		for _, m := range r.Of(s) {
 			m.Name += suffix
 			out = append(out, m)
 		}
@@ -49,7 +60,12 @@ func (r *Result) Metrics() []Metric {
 	return out
 }
 
-func (r *Result) metrics(s Series) (out []Metric) {
+// bare is how much more of a link the payload of TCP is without a tunnel: 1448
+// bytes of a 1500 byte packet in place of 1368 of 1480.
+const bare = 1448. / 1500 / (1368. / 1480)
+
+// Of computes the figures of one series, which keep their plain names.
+func (r *Result) Of(s Series) (out []Metric) {
 	add := func(name, unit string, values []float64) {
 		if len(values) > 0 {
 			out = append(out, Metric{name, measure.Median(values), slices.Min(values), slices.Max(values), unit})
@@ -95,6 +111,42 @@ func (r *Result) metrics(s Series) (out []Metric) {
 	}
 	add("goodput_during", "Mbit/s", those(s.Bonded, func(r Reading) float64 { return r.During / 1e6 }))
 	add("goodput_after", "Mbit/s", those(s.Bonded, func(r Reading) float64 { return r.After / 1e6 }))
+	sum := 0.
+	for _, c := range singles {
+		sum += c
+	}
+	add("during_share", "ratio", those(s.Bonded, func(r Reading) float64 { return r.During / 1e6 / singles[best] }))
+	add("after_share", "ratio", those(s.Bonded, func(r Reading) float64 { return r.After / 1e6 / sum }))
+	if r.Scenario.Workload.Against {
+		add("goodput_against", "Mbit/s", each(s.Bonded, func(r Reading) float64 { return r.Against / 1e6 }))
+	}
+	if len(s.Reference) > 0 {
+		add("goodput_reference", "Mbit/s", each(s.Reference, goodput))
+		mean := measure.Mean(each(s.Reference, goodput))
+		add("of_reference", "ratio", each(s.Bonded, func(r Reading) float64 { return goodput(r) / mean }))
+		add("ab_lost", "ratio", each(s.Bonded, func(r Reading) float64 {
+			return measure.Benefit(mean, singles) - measure.Benefit(goodput(r), singles)
+		}))
+	}
+	if len(s.MPTCP) > 0 {
+		add("goodput_mptcp", "Mbit/s", each(s.MPTCP, goodput))
+		add("speedup_mptcp", "ratio", each(s.MPTCP, func(r Reading) float64 { return goodput(r) / bare / singles[best] }))
+		if len(singles) > 1 {
+			add("ab_mptcp", "ratio", each(s.MPTCP, func(r Reading) float64 { return measure.Benefit(goodput(r)/bare, singles) }))
+		}
+		if r.Scenario.Workload.Download > 0 {
+			add("time_mptcp", "s", each(s.MPTCP, func(r Reading) float64 { return r.Took.Seconds() }))
+		}
+		if r.Scenario.Workload.Ping > 0 {
+			add("ping_p50_mptcp", "ms", each(s.MPTCP, func(r Reading) float64 { return ms(measure.Quantile(r.Pings.RTTs, .5)) }))
+		}
+		add("gap_max_mptcp", "ms", each(s.MPTCP, func(r Reading) float64 { return ms(r.Gap) }))
+	}
+	cpu := func(r Reading) float64 { return float64(r.CPU) / float64(time.Microsecond) }
+	if len(s.Bonded) > 0 && s.Bonded[0].CPU > 0 {
+		add("cpu_packet", "µs", each(s.Bonded, cpu))
+		add("cpu_packet_single_best", "µs", each(s.Single[best], cpu))
+	}
 	return out
 }
 

@@ -32,8 +32,8 @@ func result() *Result {
 			Workload: scenario.Workload{Download: 3e6, Ping: scenario.Duration(time.Second)},
 		},
 		Series: []Series{
-			{Congestion: "cubic", Single: [][]Reading{readings(2, 3, 4), readings(4, 5, 6)}, Bonded: readings(7.5, 6.5, 8)},
-			{Congestion: "bbr", Single: [][]Reading{readings(2, 2, 2), readings(4, 4, 4)}, Bonded: readings(3, 3, 3)},
+			{Traffic: Traffic{Congestion: "cubic"}, Single: [][]Reading{readings(2, 3, 4), readings(4, 5, 6)}, Bonded: readings(7.5, 6.5, 8)},
+			{Traffic: Traffic{Congestion: "bbr"}, Single: [][]Reading{readings(2, 2, 2), readings(4, 4, 4)}, Bonded: readings(3, 3, 3)},
 		},
 	}
 }

@@ -19,6 +19,7 @@ import (
 type Client struct {
 	lab     *Lab
 	program *sandbox.Program
+	bonds   bool
 	undo    []func() error
 }
 
@@ -54,7 +55,7 @@ func (l *Lab) StartBond(links []*Link) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{lab: l, program: p}
+	c := &Client{lab: l, program: p, bonds: !l.Options.StockServer}
 	if err := c.ready(); err != nil || l.Options.StockServer {
 		return c, err
 	}
@@ -151,6 +152,19 @@ func (l *Lab) StartStock(link *Link) (*Client, error) {
 	}
 	c.program = l.programs[len(l.programs)-1]
 	return c, c.ready()
+}
+
+// CPU is the processor time used so far by the client and, if it bonds, by the
+// server's shim: what carries packets over the links, but for lenders.
+func (c *Client) CPU() time.Duration {
+	var sum time.Duration
+	if c.program != nil {
+		sum = c.program.CPU()
+	}
+	if c.bonds && c.lab.serve != nil {
+		sum += c.lab.serve.CPU()
+	}
+	return sum
 }
 
 func (c *Client) route(host string, r sandbox.Route) error {

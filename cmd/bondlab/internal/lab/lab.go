@@ -131,6 +131,9 @@ var sysctls = [][2]string{
 // all runs share: the web server, the server's WireGuard, the shim and the
 // relays. It must be called in a sandbox. Close ends the laboratory.
 func Build(s *scenario.Scenario, opt Options) (lab *Lab, err error) {
+	if opt.Scheduler == "" {
+		opt.Scheduler = s.Scheduler
+	}
 	l := &Lab{Scenario: s, Options: opt, net: ipv4, hosts: map[string]*sandbox.Host{}, relays: map[string]*sandbox.Program{}, traces: map[string]int{}}
 	defer func() {
 		if err != nil {
@@ -251,6 +254,11 @@ func (l *Lab) makeLinks() (err error) {
 		if link.wire, err = l.emulator.Add(link.Name, fds[0], fds[1]); err != nil {
 			return err
 		}
+		if front := l.link(sl.Behind); front != nil {
+			if err := link.wire.Behind(front.wire); err != nil {
+				return err
+			}
+		}
 		if err := h.Device(link.Device, emulator.MTU, link.Mobile); err != nil {
 			return err
 		}
@@ -267,6 +275,16 @@ func (l *Lab) makeLinks() (err error) {
 		return err
 	}
 	return l.ConfigureLinks(false, nil)
+}
+
+// link is the link with this name, if there is one.
+func (l *Lab) link(name string) *Link {
+	for _, x := range l.Links {
+		if x.Name == name {
+			return x
+		}
+	}
+	return nil
 }
 
 // capture starts the recording of every link at both ends, and of what the
@@ -302,6 +320,9 @@ func (l *Lab) capture() error {
 func (l *Lab) ConfigureLinks(clean bool, events []scenario.Event) error {
 	var settings []emulator.Setting
 	for _, link := range l.Links {
+		if link.Behind != "" {
+			continue
+		}
 		var outages []sim.Outage
 		for _, e := range events {
 			if e.What == scenario.EventOutage && e.Link == link.Name {
@@ -314,6 +335,19 @@ func (l *Lab) ConfigureLinks(clean bool, events []scenario.Event) error {
 	}
 	return emulator.ConfigureAll(settings)
 }
+
+// Carried is what a link's devices exchanged so far: whole IP packets, and their
+// bytes, towards the borrower and away from it.
+func (l *Link) Carried() (down, up Traffic) {
+	of := func(d emulator.Direction) Traffic {
+		s := l.wire.Stats(d)
+		return Traffic{Packets: s.Packets, Bytes: s.Bytes}
+	}
+	return of(emulator.BA), of(emulator.AB)
+}
+
+// Traffic is a number of whole IP packets and of their bytes.
+type Traffic struct{ Packets, Bytes uint64 }
 
 // Lateness is how much later than the models said the emulator delivered.
 func (l *Lab) Lateness() emulator.Lateness {

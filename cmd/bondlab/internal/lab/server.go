@@ -213,6 +213,9 @@ func (l *Lab) writeFile(host, name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
+// SinkAddr is where the web host may take uploads.
+var SinkAddr = netip.AddrPortFrom(WebAddr, webPort+1)
+
 // URL is where the web host serves a file of so many bytes (-1: without
 // end), sent with a TCP congestion control.
 func (l *Lab) URL(bytes int64, congestion string) string {

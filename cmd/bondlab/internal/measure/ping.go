@@ -41,6 +41,7 @@ func Echo(h *sandbox.Host, to netip.Addr, patience time.Duration) (time.Duration
 type Pings struct {
 	Sent int
 	RTTs []time.Duration // of the answered ones, in the order of the answers
+	At   []time.Duration // when these were sent, since the first was
 	// Gap is the longest time without any answer, between the first and the
 	// last one.
 	Gap time.Duration
@@ -53,10 +54,11 @@ type Pinger struct {
 	wg    sync.WaitGroup
 	first chan struct{} // closed with the first answer
 
-	mu   sync.Mutex
-	sent []time.Time // by sequence number
-	last time.Time   // newest answer
-	got  Pings
+	mu    sync.Mutex
+	start time.Time
+	sent  []time.Time // by sequence number
+	last  time.Time   // newest answer
+	got   Pings
 }
 
 // StartPings starts sending echo requests from a host, one each interval
@@ -95,6 +97,9 @@ func (p *Pinger) send(dst net.Addr) {
 	p.mu.Lock()
 	seq := len(p.sent)
 	p.sent = append(p.sent, time.Now())
+	if seq == 0 {
+		p.start = p.sent[0]
+	}
 	p.got.Sent++
 	p.mu.Unlock()
 	msg := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: echoID, Seq: seq & 0xffff, Data: make([]byte, 56)}}
@@ -136,6 +141,7 @@ func (p *Pinger) answer(seq int, now time.Time) {
 		return
 	}
 	p.got.RTTs = append(p.got.RTTs, now.Sub(p.sent[seq]))
+	p.got.At = append(p.got.At, p.sent[seq].Sub(p.start))
 	p.sent[seq] = time.Time{} // a second answer does not count
 	if p.last.IsZero() {
 		close(p.first)

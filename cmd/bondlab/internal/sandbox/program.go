@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +55,33 @@ func (p *Program) Stop(patience time.Duration) {
 func (p *Program) Kill() {
 	p.cmd.Process.Kill()
 	<-p.done
+}
+
+// CPU is the processor time that the program has used, in steps of 10 ms; 0 if
+// it has ended.
+func (p *Program) CPU() time.Duration {
+	t, _ := cpuTime(p.cmd.Process.Pid) // that it has ended is no error
+	return t
+}
+
+// cpuTime reads a process's user and system time (proc_pid_stat(5), fields 14
+// and 15).
+func cpuTime(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// Field 2, the name in parentheses, may hold blanks.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	ticks := int64(0)
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil // USER_HZ is 100 on Linux
 }
 
 // Until polls for a condition while the program runs.

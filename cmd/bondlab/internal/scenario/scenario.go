@@ -39,6 +39,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -54,13 +55,19 @@ type Scenario struct {
 	Family   int      `toml:"family"` // 4, 6 or 0, which is 4: IPv4 or IPv6 outside the tunnel
 	Links    []Link   `toml:"link"`
 	Workload Workload `toml:"workload"`
-	Events   []Event  `toml:"event"`
+	// Scheduler is what both bonded ends use; empty: their default.
+	Scheduler string  `toml:"scheduler"`
+	Events    []Event `toml:"event"`
 }
 
 // Link is one WWAN: the borrower's own, or that of the neighbour Via.
 type Link struct {
-	Name string    `toml:"name"`
-	Via  string    `toml:"via"`
+	Name string `toml:"name"`
+	Via  string `toml:"via"`
+	// Behind is an earlier link whose down and up this one's packets pass, too,
+	// in place of its own: two links, one bottleneck.
+	Behind string `toml:"behind"`
+
 	Down Direction `toml:"down"`
 	Up   Direction `toml:"up"`
 }
@@ -77,6 +84,9 @@ type Direction struct {
 	Queue  Queue    `toml:"queue"`
 	Seed   uint64   `toml:"seed"`
 
+	// Overtaken has a share of the packets come late, after those behind them.
+	Overtaken *Overtaken `toml:"overtaken"`
+
 	Changes []Change `toml:"change"`
 	Outages []Outage `toml:"outage"`
 
@@ -89,6 +99,12 @@ type Burst struct {
 	Every  float64 `toml:"every"`
 	Length float64 `toml:"length"`
 	Loss   Ratio   `toml:"loss"`
+}
+
+// Overtaken is in-path reordering, see sim.Overtaken.
+type Overtaken struct {
+	Share Ratio    `toml:"share"`
+	Late  Duration `toml:"late"`
 }
 
 // Change is a timed change of a direction.
@@ -114,6 +130,9 @@ type Workload struct {
 	Skip     Duration `toml:"skip"`     // measured without its beginning
 	Ping     Duration `toml:"ping"`     // interval of pings through the tunnel; 0: none
 	Fetch    Size     `toml:"fetch"`    // a small file, fetched every second over a new connection
+	Flows    int      `toml:"flows"`    // so many at a time, each of Download bytes or of the whole Bulk; 0: one
+	Repeat   int      `toml:"repeat"`   // a download is made so often, and its median time taken; 0: once
+	Against  bool     `toml:"against"`  // an endless transfer the other way meanwhile
 
 	// Congestion lists the web host's TCP congestion controls; each is a
 	// series of its own. Empty: cubic.
@@ -124,6 +143,12 @@ type Workload struct {
 	Baseline string `toml:"baseline"`
 	// CleanBaseline has the baselines run without random and burst loss.
 	CleanBaseline bool `toml:"clean-baseline"`
+	// Alike says that the links are all the same: bench measures the first alone
+	// and takes it for all.
+	Alike bool `toml:"alike"`
+	// Reference has the bonded paths measured by bench once more without random
+	// and burst loss, Overtaken, Against and events, to compare.
+	Reference bool `toml:"reference"`
 	// Runs is how often everything is measured unless the user says otherwise.
 	Runs int `toml:"runs"`
 }
@@ -165,17 +190,20 @@ func (s *Scenario) Neighbours() []string {
 	return out
 }
 
-// Config is the model of a direction. Clean leaves out random and burst
-// loss; outages are added to the link's own.
+// Config is the model of a direction. Clean leaves out random and burst loss
+// and what is overtaken; outages are added to the link's own.
 func (d *Direction) Config(clean bool, outages ...sim.Outage) sim.LinkConfig {
 	c := sim.LinkConfig{
 		Rate: float64(d.Rate), Trace: d.trace, Delay: time.Duration(d.Delay), Jitter: time.Duration(d.Jitter),
-		Queue: d.Queue.bytes(d.meanRate()), Seed: d.Seed,
+		Queue: d.Queue.bytes(d.MeanRate()), Seed: d.Seed,
 	}
 	if !clean {
 		c.Loss = float64(d.Loss)
 		if b := d.Burst; b != nil {
 			c.Burst = &sim.GilbertElliott{ToBad: 1 / b.Every, ToGood: 1 / b.Length, LossBad: float64(b.Loss)}
+		}
+		if o := d.Overtaken; o != nil {
+			c.Overtaken = &sim.Overtaken{Share: float64(o.Share), Late: time.Duration(o.Late)}
 		}
 	}
 	for _, ch := range d.Changes {
@@ -204,7 +232,8 @@ func end(at, duration Duration) time.Duration {
 	return time.Duration(at + duration)
 }
 
-func (d *Direction) meanRate() float64 {
+// MeanRate is what the direction carries on average, bit/s.
+func (d *Direction) MeanRate() float64 {
 	switch {
 	case d.Cell != nil:
 		return float64(d.Cell.Mean)
@@ -304,6 +333,9 @@ type keyed struct {
 }
 
 func (l *Link) directions(i int) []keyed {
+	if l.Behind != "" {
+		return nil
+	}
 	return []keyed{{&l.Down, fmt.Sprintf("link[%d].down", i)}, {&l.Up, fmt.Sprintf("link[%d].up", i)}}
 }
 
@@ -354,6 +386,16 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 		if l.Via != "" && lenders[l.Via] {
 			return fail(key+".via", "%q lends another link already: a neighbour's relayd lends one", l.Via)
 		}
+		if l.Behind != "" {
+			if k := slices.IndexFunc(s.Links[:i], func(f Link) bool { return f.Name == l.Behind && f.Behind == "" }); k < 0 {
+				return fail(key+".behind", "%q: want an earlier link with a down and an up of its own", l.Behind)
+			}
+			if !l.Down.none() || !l.Up.none() {
+				return fail(key+".behind", "%q has its down and up: leave out those of %q", l.Behind, l.Name)
+			}
+			links[l.Name], lenders[l.Via] = true, true
+			continue
+		}
 		links[l.Name], lenders[l.Via] = true, true
 		for _, d := range l.directions(i) {
 			if err := d.check(func(k, format string, args ...any) error { return fail(d.key+k, format, args...) }); err != nil {
@@ -371,6 +413,10 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 		return fail("workload.skip", "goes with bulk: a download is measured whole")
 	case w.Runs < 0:
 		return fail("workload.runs", "%d: want 1 or more", w.Runs)
+	case w.Flows < 0 || w.Flows > 100:
+		return fail("workload.flows", "%d: want 1 to 100", w.Flows)
+	case w.Repeat < 0 || w.Repeat > 0 && w.Download == 0:
+		return fail("workload.repeat", "%d: want 1 or more, with a download", w.Repeat)
 	case w.Baseline != "" && w.Baseline != "bond" && w.Baseline != "stock":
 		return fail("workload.baseline", "%q: want \"bond\" or \"stock\"", w.Baseline)
 	}
@@ -396,6 +442,11 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 		}
 	}
 	return nil
+}
+
+// none tells whether nothing is said of the direction.
+func (d *Direction) none() bool {
+	return d.Rate == 0 && d.Trace == "" && d.Cell == nil && d.Delay == 0 && d.Queue == (Queue{})
 }
 
 func (d *Direction) check(fail func(key, format string, args ...any) error) error {

@@ -94,6 +94,11 @@ func TestErrors(t *testing.T) {
 		{"syntax", change(`[workload]`, `[workload`), `f.toml:16: `},
 		{"family", change(`[[link]]
 name = "own"`, "family = 5\n[[link]]\nname = \"own\""), `family: 5: want 4 or 6`},
+		{"behind nobody", change(`via = "r"`, "via = \"r\"\nbehind = \"x\""), `f.toml:10: link[1].behind: "x": want an earlier link`},
+		{"behind, and its own", change(`via = "r"`, "via = \"r\"\nbehind = \"own\""), `f.toml:10: link[1].behind: "own" has its down and up`},
+		{"overtaken share", change(`loss = "1%"`, `overtaken = { share = "5%", late = "soon" }`), `f.toml:15: link[1].up.overtaken.late: "soon": want a time`},
+		{"flows", change(`download = "3MB"`, "download = \"3MB\"\nflows = -1"), `workload.flows: -1: want 1 to 100`},
+		{"repeat", change(`download = "3MB"`, "bulk = \"9s\"\nrepeat = 2"), `workload.repeat: 2: want 1 or more, with a download`},
 		{"empty", ``, `f.toml:1: link: none`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,11 @@ func send(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if cc := r.FormValue("cc"); cc != "" {
-		if err := setCongestion(r.Context().Value(connKey{}).(net.Conn), cc); err != nil {
+		raw, err := r.Context().Value(connKey{}).(*net.TCPConn).SyscallConn()
+		if err == nil {
+			err = SetCongestion(raw, cc)
+		}
+		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
@@ -64,13 +69,10 @@ func send(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func setCongestion(c net.Conn, name string) error {
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return err
-	}
+// SetCongestion chooses the congestion control of a TCP socket's sending half.
+func SetCongestion(raw syscall.RawConn, name string) error {
 	var e error
-	err = raw.Control(func(fd uintptr) { e = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) })
+	err := raw.Control(func(fd uintptr) { e = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) })
 	if err == nil {
 		err = e
 	}

@@ -1,0 +1,209 @@
+//go:build linux
+
+// Package bench measures the design's table: scenarios on the real kernel, each
+// beside its single paths, its peers (the kernel's multipath TCP, stock
+// wireguard-go), its aim and the same scenario in virtual time.
+//
+//	Choose → rows ─┬─ virtual.Run             what the engine alone would do
+//	               └─ lab.Build ─ experiment.Measure × runs ─▶ report, charts
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/virtual"
+)
+
+// Options say how to measure rows.
+type Options struct {
+	Runs      int
+	Quick     bool // shorter transfers, see shorten
+	MPTCP     bool // measure the kernel's multipath TCP, too
+	Lab       lab.Options
+	Scenarios fs.FS
+	Out       string // directory for table.md, table.json and charts; empty: none
+	Docs      string // a Markdown file to put the tables into, see Update; empty: none
+	Version   string // of what is measured
+	Progress  func(format string, args ...any)
+}
+
+// job is a scenario with its rows, which share a laboratory.
+type job struct {
+	scenario *scenario.Scenario
+	rows     []*Outcome
+}
+
+// Outcome is what a row gave.
+type Outcome struct {
+	Row
+	Result  *experiment.Result // with one series; nil if nothing could be measured
+	Virtual *experiment.Result // nil: not there, see Notes
+	Load    Load
+	Notes   []string // what went wrong
+}
+
+// Run measures rows and writes the tables to w at the end, and the reports of
+// Options anew after every scenario: what is interrupted keeps what it has.
+func Run(rows []Row, opt Options, w io.Writer) error {
+	jobs, err := arrange(rows, opt)
+	if err != nil {
+		return err
+	}
+	report := Report{Machine: thisMachine(), Options: opt}
+	for _, j := range jobs {
+		report.Outcomes = append(report.Outcomes, j.rows...)
+	}
+	report.Estimate = estimate(jobs, opt)
+	opt.Progress("%d rows, %d runs: about %v, until %s\n", len(rows), opt.Runs, report.Estimate.Round(time.Minute),
+		time.Now().Add(report.Estimate).Format("15:04"))
+	opt.Progress("load average %s on %d processors\n", report.Machine.LoadBefore, report.Machine.Processors)
+	var failed error
+	for _, j := range jobs {
+		if err := j.run(opt); err != nil {
+			opt.Progress("%s: %v\n", j.scenario.Name, err)
+			for _, o := range j.rows {
+				o.Notes = append(o.Notes, err.Error())
+			}
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", j.scenario.Name, err))
+		}
+		report.Machine.LoadAfter = loadavg()
+		report.Took = time.Since(report.Machine.Start)
+		if err := errors.Join(j.charts(opt.Out), report.write()); err != nil {
+			return err
+		}
+	}
+	opt.Progress("took %v of %v; load average %s\n", report.Took.Round(time.Second), report.Estimate.Round(time.Second), report.Machine.LoadAfter)
+	return errors.Join(failed, report.Markdown(w))
+}
+
+// arrange groups rows by scenario.
+func arrange(rows []Row, opt Options) (jobs []*job, err error) {
+	by := map[string]*job{}
+	for _, r := range rows {
+		j := by[r.Scenario]
+		if j == nil {
+			j = &job{}
+			if j.scenario, err = scenario.Find(opt.Scenarios, r.Scenario); err != nil {
+				return nil, err
+			}
+			// The baselines are what a user has today.
+			j.scenario.Workload.Baseline = "stock"
+			if opt.Quick {
+				shorten(j.scenario)
+			}
+			by[r.Scenario] = j
+			jobs = append(jobs, j)
+		}
+		j.rows = append(j.rows, &Outcome{Row: r})
+	}
+	return jobs, nil
+}
+
+// run measures a scenario's rows. An error is one of all rows; those of one are
+// among its notes.
+func (j *job) run(opt Options) error {
+	for _, o := range j.rows {
+		var err error
+		if o.Virtual, err = virtual.Run(j.scenario, o.traffic()); err != nil {
+			o.Notes = append(o.Notes, fmt.Sprintf("no virtual time: %v", err))
+		}
+	}
+	l, err := lab.Build(j.scenario, opt.Lab)
+	if err != nil {
+		return err
+	}
+	for _, o := range j.rows {
+		if err := experiment.CheckCongestion(l, o.Congestion); err != nil {
+			o.Notes = append(o.Notes, err.Error())
+			continue
+		}
+		before, err := newMeter()
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		o.measure(l, opt)
+		if o.Load, err = before.load(); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		late := l.Lateness()
+		o.Load.Late = late.Quantile(.99)
+		if why := o.Load.Loaded(); why != "" {
+			opt.Progress("%s: not to be trusted: %s\n", o.Name(), why)
+		}
+	}
+	return l.Close()
+}
+
+func (o *Outcome) traffic() experiment.Traffic {
+	return experiment.Traffic{Upload: o.Upload, Congestion: o.Congestion}
+}
+
+// measure makes all runs of a row.
+func (o *Outcome) measure(l *lab.Lab, opt Options) {
+	s := l.Scenario
+	o.Result = &experiment.Result{Scenario: s, Runs: opt.Runs, Series: make([]experiment.Series, 1)}
+	series := &o.Result.Series[0]
+	series.Traffic, series.Single = o.traffic(), make([][]experiment.Reading, len(s.Links))
+	long := s.Workload.Bulk
+	defer func() { s.Workload.Bulk = long }()
+	for n := range opt.Runs {
+		for _, st := range steps(s, opt, n) {
+			s.Workload.Bulk = st.bulk
+			subject := experiment.Subject{As: st.as, Link: l.Links[st.link]}
+			got, err := experiment.Measure(l, subject, o.traffic())
+			s.Workload.Bulk = long
+			if err != nil {
+				note := fmt.Sprintf("run %d, %s: %v", n+1, subject, err)
+				opt.Progress("%-26s %s\n", o.Name(), note)
+				o.Notes = append(o.Notes, note)
+				continue
+			}
+			opt.Progress("%-26s %d/%d %-9s %s\n", o.Name(), n+1, opt.Runs, subject, got.Describe())
+			switch st.as {
+			case experiment.Bonded:
+				series.Bonded = append(series.Bonded, got)
+			case experiment.Reference:
+				series.Reference = append(series.Reference, got)
+			case experiment.MPTCP:
+				series.MPTCP = append(series.MPTCP, got)
+			default:
+				series.Single[st.link] = append(series.Single[st.link], got)
+			}
+		}
+	}
+	if s.Workload.Alike {
+		for k := range series.Single {
+			series.Single[k] = series.Single[0]
+		}
+	}
+}
+
+// complete tells whether there are figures of the row.
+func (o *Outcome) complete() bool {
+	if o.Result == nil || len(o.Result.Series[0].Bonded) == 0 {
+		return false
+	}
+	for _, s := range o.Result.Series[0].Single {
+		if len(s) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// create makes a file in a directory that it makes if need be.
+func create(dir, name string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join(dir, name))
+}

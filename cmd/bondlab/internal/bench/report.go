@@ -1,0 +1,244 @@
+//go:build linux
+
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
+)
+
+// Report is a whole bench, complete or so far.
+type Report struct {
+	Machine  Machine
+	Options  Options
+	Estimate time.Duration
+	Took     time.Duration
+	Outcomes []*Outcome
+}
+
+type figures map[string]experiment.Metric
+
+// real and virtual are the figures of both, by name; nil: there are none.
+func (o *Outcome) real() figures {
+	if !o.complete() {
+		return nil
+	}
+	return byName(o.Result)
+}
+
+func (o *Outcome) virtual() figures {
+	if o.Virtual == nil {
+		return nil
+	}
+	return byName(o.Virtual)
+}
+
+func byName(r *experiment.Result) figures {
+	f := figures{}
+	for _, m := range r.Of(r.Series[0]) {
+		f[m.Name] = m
+	}
+	return f
+}
+
+// median is a figure for a table; "–" if it is not there.
+func (f figures) median(name string) string {
+	m, ok := f[name]
+	if !ok {
+		return "–"
+	}
+	return number(m.Median)
+}
+
+// spread is "0.95 [0.93, 0.97]", or the one figure if it is always the same.
+func (f figures) spread(name string) string {
+	m, ok := f[name]
+	if !ok {
+		return "–"
+	}
+	if m.Min == m.Max {
+		return number(m.Median)
+	}
+	return fmt.Sprintf("%s [%s, %s]", number(m.Median), number(m.Min), number(m.Max))
+}
+
+func number(v float64) string {
+	switch {
+	case v >= 100 || v <= -100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 20 || v <= -20:
+		return fmt.Sprintf("%.1f", v)
+	case v == 0:
+		return "0"
+	}
+	return fmt.Sprintf("%.3g", v)
+}
+
+// single is the suffix of what stock wireguard-go did over the best path.
+const single = "_single_best"
+
+// peer is the same figure of another: name_mptcp, name_single_best. Those of
+// the bond alone have names that say so.
+func (f figures) peer(name, suffix string) string {
+	if f != nil && suffix == single {
+		switch name { // by definition
+		case "ab":
+			return "0"
+		case "speedup":
+			return "1"
+		}
+	}
+	return f.median(strings.TrimSuffix(name, "_bonded") + suffix)
+}
+
+// Markdown writes the tables: against the aims, then all that was measured.
+func (r *Report) Markdown(w io.Writer) error {
+	var b bytes.Buffer
+	kind := "full"
+	if r.Options.Quick {
+		kind = "quick (short transfers)"
+	}
+	fmt.Fprintf(&b, "wg-bond %s, %s: %d runs, %s, in %v. Linux %s, %d × %s; load average before %s, after %s.\n\n",
+		r.Options.Version, r.Machine.Start.UTC().Format("2006-01-02 15:04 MST"), r.Options.Runs, kind, r.Took.Round(time.Second),
+		r.Machine.Kernel, r.Machine.Processors, r.Machine.Processor, r.Machine.LoadBefore, r.Machine.LoadAfter)
+	b.WriteString("| scenario | inner TCP | way | figure | aim | real kernel: median [min, max] | virtual time | stock, best path | kernel MPTCP | |\n")
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, o := range r.Outcomes {
+		real, virtual := o.real(), o.virtual()
+		for _, a := range o.Aims {
+			verdict := "not measured"
+			if m, ok := real[a.Metric]; ok {
+				verdict = "**missed**"
+				if a.met(m.Median) {
+					verdict = "met"
+				}
+			}
+			if o.Load.Loaded() != "" {
+				verdict += ", loaded"
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %v | %s | %s | %s | %s | %s |\n", o.Scenario, o.Congestion, o.Way(), a.What, a,
+				real.spread(a.Metric), virtual.median(a.Metric), real.peer(a.Metric, single), real.peer(a.Metric, "_mptcp"), verdict)
+		}
+	}
+	b.WriteString("\n| scenario | inner TCP | way | Mbit/s | AB | × best | stock, best | MPTCP | ping p50, p95 | gap ms | µs a packet (stock) | virtual Mbit/s | others' processors, late p99 |\n")
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, o := range r.Outcomes {
+		real := o.real()
+		if real == nil {
+			continue
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s, %s | %s | %s (%s) | %s | %.2f, %v |\n", o.Scenario, o.Congestion, o.Way(),
+			real.spread("goodput_bonded"), real.spread("ab"), real.spread("speedup"), real.median("goodput_single_best"), real.median("goodput_mptcp"),
+			real.median("ping_p50"), real.median("ping_p95"), real.median("gap_max"), real.median("cpu_packet"), real.median("cpu_packet_single_best"),
+			o.virtual().median("goodput_bonded"), o.Load.Others, o.Load.Late.Round(100*time.Microsecond))
+	}
+	for _, o := range r.Outcomes {
+		notes := o.Notes
+		if why := o.Load.Loaded(); why != "" {
+			notes = append(notes, "not to be trusted: "+why)
+		}
+		for _, n := range notes {
+			first, _, _ := strings.Cut(n, "\n")
+			fmt.Fprintf(&b, "\n* %s: %s", o.Name(), first)
+		}
+	}
+	b.WriteString("\n")
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// JSON writes one object: the machine, and for every row its figures by name.
+func (r *Report) JSON(w io.Writer) error {
+	type aim struct {
+		Metric string  `json:"metric"`
+		AtMost bool    `json:"at_most,omitempty"`
+		Value  float64 `json:"value"`
+	}
+	type row struct {
+		Scenario   string   `json:"scenario"`
+		Congestion string   `json:"congestion"`
+		Direction  string   `json:"direction"`
+		Aims       []aim    `json:"aims"`
+		Real       figures  `json:"real"`
+		Virtual    figures  `json:"virtual"`
+		Load       Load     `json:"load"`
+		Loaded     string   `json:"loaded,omitempty"`
+		Notes      []string `json:"notes,omitempty"`
+	}
+	var rows []row
+	for _, o := range r.Outcomes {
+		x := row{
+			Scenario: o.Scenario, Congestion: o.Congestion, Direction: o.Way(), Real: o.real(), Virtual: o.virtual(),
+			Load: o.Load, Loaded: o.Load.Loaded(), Notes: o.Notes,
+		}
+		for _, a := range o.Aims {
+			x.Aims = append(x.Aims, aim{a.Metric, a.AtMost, a.Value})
+		}
+		rows = append(rows, x)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(struct {
+		Version string        `json:"version"`
+		Machine Machine       `json:"machine"`
+		Runs    int           `json:"runs"`
+		Quick   bool          `json:"quick"`
+		Took    time.Duration `json:"took_ns"`
+		Rows    []row         `json:"rows"`
+	}{r.Options.Version, r.Machine, r.Options.Runs, r.Options.Quick, r.Took, rows})
+}
+
+// write puts the reports where the options say.
+func (r *Report) write() error {
+	if r.Options.Out != "" {
+		for name, to := range map[string]func(io.Writer) error{"table.md": r.Markdown, "table.json": r.JSON} {
+			f, err := create(r.Options.Out, name)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(to(f), f.Close()); err != nil {
+				return fmt.Errorf("%s: %w", f.Name(), err)
+			}
+		}
+	}
+	if r.Options.Docs == "" {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := r.Markdown(&b); err != nil {
+		return err
+	}
+	old, err := os.ReadFile(r.Options.Docs)
+	if err != nil {
+		return err
+	}
+	text, err := Update(string(old), b.String())
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Options.Docs, err)
+	}
+	return os.WriteFile(r.Options.Docs, []byte(text), 0o644)
+}
+
+// The lines of a Markdown file between which Update puts its tables.
+const (
+	beginMark = "<!-- bondlab bench: begin -->"
+	endMark   = "<!-- bondlab bench: end -->"
+)
+
+// Update puts tables between the marks in a document, in place of what is there.
+func Update(doc, tables string) (string, error) {
+	head, rest, ok := strings.Cut(doc, beginMark+"\n")
+	_, tail, ok2 := strings.Cut(rest, endMark)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("found no lines %q and, after it, %q: put them where the tables shall be", beginMark, endMark)
+	}
+	return head + beginMark + "\n\n" + strings.TrimSpace(tables) + "\n\n" + endMark + tail, nil
+}
