@@ -56,6 +56,9 @@ func (r *runCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	if s.Lending != nil && (r.Client == "stock" || r.Server == "stock" || len(r.Scheduler) > 1 || r.Swaps > 0) {
+		return fmt.Errorf("the scenario %s needs wg-bond at both ends, with one scheduler", s.Name)
+	}
 	if _, err := exec.LookPath("curl"); err != nil {
 		return measure.ErrNoCurl
 	}
@@ -137,9 +140,12 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 		WriteJSON(io.Writer) error
 		WriteTable(io.Writer) error
 	}
-	if len(r.Scheduler) > 1 || r.Swaps > 0 {
+	switch {
+	case s.Lending != nil:
+		res, err = experiment.Lend(l, plan)
+	case len(r.Scheduler) > 1 || r.Swaps > 0:
 		res, err = experiment.Compare(l, plan, r.Scheduler, r.Swaps)
-	} else {
+	default:
 		res, err = experiment.Run(l, plan)
 	}
 	late := l.Lateness()

@@ -3,39 +3,22 @@
 package experiment
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
 )
 
 // WriteJSON writes one object: scenario, runs, metrics by name.
 func (r *Result) WriteJSON(w io.Writer) error {
-	metrics := map[string]Metric{}
-	for _, m := range r.Metrics() {
-		metrics[m.Name] = m
-	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(struct {
-		Scenario string            `json:"scenario"`
-		Runs     int               `json:"runs"`
-		Metrics  map[string]Metric `json:"metrics"`
-	}{r.Scenario.Name, r.Runs, metrics})
+	return writeJSON(w, r.Scenario.Name, r.Runs, r.Metrics())
 }
 
 // WriteTable writes the figures and a chart of the rates for people.
 func (r *Result) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "\n%s: %s\n\n", r.Scenario.Name, r.Scenario.About)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "metric\tmedian\tmin\tmax\tunit\t\n")
-	for _, m := range r.Metrics() {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", m.Name, figure(m.Median), figure(m.Min), figure(m.Max), m.Unit)
-	}
-	if err := t.Flush(); err != nil {
+	if err := writeMetrics(w, r.Metrics()); err != nil {
 		return err
 	}
 	for _, s := range r.Series {

@@ -56,8 +56,9 @@ type Scenario struct {
 	Links    []Link   `toml:"link"`
 	Workload Workload `toml:"workload"`
 	// Scheduler is what both bonded ends use; empty: their default.
-	Scheduler string  `toml:"scheduler"`
-	Events    []Event `toml:"event"`
+	Scheduler string   `toml:"scheduler"`
+	Lending   *Lending `toml:"lending"` // instead of a download
+	Events    []Event  `toml:"event"`
 }
 
 // Link is one WWAN: the borrower's own, or that of the neighbour Via.
@@ -151,6 +152,15 @@ type Workload struct {
 	Reference bool `toml:"reference"`
 	// Runs is how often everything is measured unless the user says otherwise.
 	Runs int `toml:"runs"`
+}
+
+// Lending measures what a lender keeps of a link that it uses itself while the
+// borrower's tunnel takes what goes: both directions, each congestion control
+// of the workload as the lender's.
+type Lending struct {
+	Link   string     `toml:"link"`   // the lent one
+	Queues []Duration `toml:"queues"` // how long its queues are, each a series of its own
+	Phase  Duration   `toml:"phase"`  // for how long each part is measured
 }
 
 // Event is something that happens during bonded runs.
@@ -405,6 +415,10 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 	}
 	w := &s.Workload
 	switch {
+	case s.Lending != nil && (w.Download > 0 || w.Bulk > 0 || w.Fetch > 0 || len(s.Events) > 0):
+		return fail("lending", "has flows of its own, without download, bulk, fetch and events")
+	case s.Lending != nil:
+		return s.Lending.check(s, fail)
 	case (w.Download == 0) == (w.Bulk == 0):
 		return fail("workload", "want one of download = \"3MB\" and bulk = \"20s\"")
 	case w.Bulk > 0 && w.Skip >= w.Bulk:
@@ -447,6 +461,23 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 // none tells whether nothing is said of the direction.
 func (d *Direction) none() bool {
 	return d.Rate == 0 && d.Trace == "" && d.Cell == nil && d.Delay == 0 && d.Queue == (Queue{})
+}
+
+func (l *Lending) check(s *Scenario, fail func(key, format string, args ...any) error) error {
+	i := slices.IndexFunc(s.Links, func(k Link) bool { return k.Name == l.Link })
+	switch {
+	case i < 0 || s.Links[i].Via == "":
+		return fail("lending.link", "%q: want the name of a link with via", l.Link)
+	case s.Links[i].Down.Rate == 0 || s.Links[i].Up.Rate == 0:
+		return fail("lending.link", "%q: what is spare of it can be told only with a rate", l.Link)
+	case len(l.Queues) == 0:
+		return fail("lending.queues", "none: want at least one, like [\"100ms\"]")
+	case l.Phase < Duration(time.Second):
+		return fail("lending.phase", "%v: want a second or more", time.Duration(l.Phase))
+	case s.Workload.Ping == 0:
+		return fail("workload.ping", "none: the lender's delay is measured with it")
+	}
+	return nil
 }
 
 func (d *Direction) check(fail func(key, format string, args ...any) error) error {

@@ -1,0 +1,319 @@
+//go:build linux
+
+package experiment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
+)
+
+// settle is how long after a change of what runs nothing is measured.
+const settle = 2 * time.Second
+
+// Lent is the readings of a lending scenario.
+type Lent struct {
+	Scenario *scenario.Scenario
+	Runs     int
+	Cases    []LentCase
+}
+
+// LentCase is one direction with one queue and one congestion control of the
+// lender's, and its readings, one a run.
+type LentCase struct {
+	Up         bool
+	Queue      time.Duration
+	Congestion string
+	Readings   []LentReading
+}
+
+// LentReading is what one run showed. Rates are bit/s.
+type LentReading struct {
+	// The owner's payload while it transfers: alone, beside the borrower, alone
+	// again; and the median of its pings in each.
+	Before, During, After             float64
+	PingBefore, PingDuring, PingAfter time.Duration
+	// What the borrower took of what the owner left: all, and half.
+	TakenIdle, TakenHalf float64
+	// The owner's pings on the idle link, and then with the borrower.
+	PingQuiet, PingIdle, PingHalf time.Duration
+}
+
+func (c *LentCase) name() string {
+	way := "down"
+	if c.Up {
+		way = "up"
+	}
+	return fmt.Sprintf("%s_%s_%s", way, c.Queue, c.Congestion)
+}
+
+// kept is the share of its rate that the owner keeps.
+func (r *LentReading) kept() float64 { return r.During / ((r.Before + r.After) / 2) }
+
+// taken is the least share of what was left that the borrower took.
+func (r *LentReading) taken() float64 { return min(r.TakenIdle, r.TakenHalf) }
+
+// rise is by how much the owner's ping rose at most.
+func (r *LentReading) rise() time.Duration {
+	busy := r.PingDuring - (r.PingBefore+r.PingAfter)/2
+	return max(busy, r.PingIdle-r.PingQuiet, r.PingHalf-r.PingQuiet)
+}
+
+// Lend measures a lending scenario.
+func Lend(l *lab.Lab, p Plan) (*Lent, error) {
+	out := &Lent{Scenario: l.Scenario, Runs: p.Runs}
+	for _, up := range []bool{false, true} {
+		for _, queue := range l.Scenario.Lending.Queues {
+			for _, cc := range l.Scenario.Workload.Congestions() {
+				if err := CheckCongestion(l, cc); err != nil {
+					return nil, err
+				}
+				out.Cases = append(out.Cases, LentCase{Up: up, Queue: time.Duration(queue), Congestion: cc})
+			}
+		}
+	}
+	for run := range p.Runs {
+		for i := range out.Cases {
+			c := &out.Cases[i]
+			got, err := lend(l, c)
+			if err != nil {
+				return out, fmt.Errorf("run %d, %s: %w", run+1, c.name(), err)
+			}
+			c.Readings = append(c.Readings, got)
+			p.Progress("run %d/%d  %-16s owner %.2f, %.2f, %.2f Mbit/s, ping %d, %d, %d ms; taken %.3f of all, %.3f of half, ping %d, %d, %d ms\n",
+				run+1, p.Runs, c.name(), got.Before/1e6, got.During/1e6, got.After/1e6,
+				got.PingBefore.Milliseconds(), got.PingDuring.Milliseconds(), got.PingAfter.Milliseconds(), got.TakenIdle, got.TakenHalf,
+				got.PingQuiet.Milliseconds(), got.PingIdle.Milliseconds(), got.PingHalf.Milliseconds())
+		}
+	}
+	return out, nil
+}
+
+// lend is one run of one case.
+func lend(l *lab.Lab, c *LentCase) (LentReading, error) {
+	link := l.Links[slices.IndexFunc(l.Links, func(k *lab.Link) bool { return k.Name == l.Scenario.Lending.Link })]
+	link.Down.Queue = scenario.Queue{Time: scenario.Duration(c.Queue)}
+	link.Up.Queue = link.Down.Queue
+	if err := l.ConfigureLinks(false, nil); err != nil {
+		return LentReading{}, err
+	}
+	client, err := l.StartBond(l.Links)
+	var got LentReading
+	if err == nil {
+		m := &lending{l: l, c: c, link: link, owner: l.Host(link.Via), epoch: time.Now()}
+		err = m.run(&got)
+		l.LogStatus()
+		m.stop()
+	}
+	if client != nil {
+		err = errors.Join(err, client.Stop())
+	}
+	return got, err
+}
+
+// lending is a run under way.
+type lending struct {
+	l              *lab.Lab
+	c              *LentCase
+	link           *lab.Link
+	owner          *sandbox.Host
+	epoch          time.Time
+	owns, borrowed *measure.Running // nil: nothing runs
+}
+
+// stop ends what still runs after a failure.
+func (m *lending) stop() {
+	for _, f := range []*measure.Running{m.owns, m.borrowed} {
+		if f != nil {
+			f.Stop()
+		}
+	}
+}
+
+// own starts the owner's flow with the server, outside the tunnel: of so many
+// bit/s, or all that goes if 0.
+func (m *lending) own(rate float64) (err error) {
+	m.owns, err = measure.Flow{Client: m.owner, Server: m.l.Host(lab.Server), Addr: m.l.ServerAddr(),
+		Up: m.c.Up, Congestion: m.c.Congestion, Rate: rate}.Start(m.epoch)
+	return err
+}
+
+// borrow starts the borrower's, through the tunnel.
+func (m *lending) borrow() (err error) {
+	m.borrowed, err = measure.Flow{Client: m.l.Host(lab.Borrower), Server: m.l.Host(lab.Web), Addr: lab.WebAddr,
+		Up: m.c.Up, Congestion: "cubic"}.Start(m.epoch)
+	return err
+}
+
+func end(f **measure.Running) *measure.Arrivals {
+	a := (*f).Stop()
+	*f = nil
+	return a
+}
+
+// part is a time that is measured.
+type part struct {
+	from, to time.Duration // since epoch
+	carried  uint64        // by the link, bytes
+	ping     time.Duration // median
+}
+
+// measure lets a phase go by, after things have settled.
+func (m *lending) measure() (part, error) {
+	time.Sleep(settle)
+	pinger, err := measure.StartPings(m.owner, m.l.ServerAddr(), time.Duration(m.l.Scenario.Workload.Ping))
+	if err != nil {
+		return part{}, err
+	}
+	before := m.carried()
+	p := part{from: time.Since(m.epoch)}
+	time.Sleep(time.Duration(m.l.Scenario.Lending.Phase))
+	p.to = time.Since(m.epoch)
+	p.carried = m.carried() - before
+	p.ping = measure.Quantile(pinger.Stop().RTTs, .5)
+	return p, nil
+}
+
+// carried is what the link delivered so far in the case's direction, bytes.
+func (m *lending) carried() uint64 {
+	down, up := m.link.Carried()
+	if m.c.Up {
+		return up.Bytes
+	}
+	return down.Bytes
+}
+
+// ownerOverhead is what an IP packet of the owner's has beside 1448 bytes of
+// payload.
+const ownerOverhead = 1500. / 1448
+
+// taken is the share of what the owner left in a part that somebody else took.
+func (m *lending) taken(p part, owns *measure.Arrivals) float64 {
+	d := &m.link.Down
+	if m.c.Up {
+		d = &m.link.Up
+	}
+	s := (p.to - p.from).Seconds()
+	own := 0.
+	if owns != nil {
+		own = owns.Rate(p.from, p.to) * ownerOverhead
+	}
+	return (float64(p.carried)*8/s - own) / (float64(d.Rate) - own)
+}
+
+// run lets the borrower have the idle link, then the owner joins in with half
+// of what it carries; after a pause the owner transfers all along, and the
+// borrower joins in and ends.
+func (m *lending) run(got *LentReading) error {
+	var parts [6]part
+	var half, all *measure.Arrivals
+	for i, step := range []struct {
+		before func() error
+		part   *part
+	}{
+		{func() error { return nil }, &parts[0]},
+		{m.borrow, &parts[1]},
+		{func() error { return m.own(float64(m.link.Down.Rate) / 2 / ownerOverhead) }, &parts[2]},
+		{func() error { half = end(&m.owns); end(&m.borrowed); return m.own(0) }, &parts[3]},
+		{m.borrow, &parts[4]},
+		{func() error { end(&m.borrowed); return nil }, &parts[5]},
+	} {
+		err := step.before()
+		if err == nil {
+			*step.part, err = m.measure()
+		}
+		if err != nil {
+			return fmt.Errorf("part %d: %w", i+1, err)
+		}
+	}
+	all = end(&m.owns)
+	rate := func(p part) float64 { return all.Rate(p.from, p.to) }
+	*got = LentReading{
+		Before: rate(parts[3]), During: rate(parts[4]), After: rate(parts[5]),
+		PingBefore: parts[3].ping, PingDuring: parts[4].ping, PingAfter: parts[5].ping,
+		TakenIdle: m.taken(parts[1], nil), TakenHalf: m.taken(parts[2], half),
+		PingQuiet: parts[0].ping, PingIdle: parts[1].ping, PingHalf: parts[2].ping,
+	}
+	return nil
+}
+
+// Metrics are the figures over all cases and runs, then those of each case with
+// its name behind theirs.
+//
+//	owner_kept       the owner's rate while the borrower borrows, over that before and after
+//	taken_of_spare   what the borrower takes of what the owner leaves, at least
+//	owner_ping_rise  by how much the owner's median ping rises, at most
+func (r *Lent) Metrics() []Metric {
+	figures := []struct {
+		name, unit string
+		of         func(*LentReading) float64
+	}{
+		{"owner_kept", "ratio", (*LentReading).kept},
+		{"taken_of_spare", "ratio", (*LentReading).taken},
+		{"owner_ping_rise", "ms", func(g *LentReading) float64 { return ms(g.rise()) }},
+	}
+	var out []Metric
+	add := func(suffix string, readings []LentReading) {
+		for _, f := range figures {
+			var v []float64
+			for i := range readings {
+				v = append(v, f.of(&readings[i]))
+			}
+			if len(v) > 0 {
+				out = append(out, Metric{f.name + suffix, measure.Median(v), slices.Min(v), slices.Max(v), f.unit})
+			}
+		}
+	}
+	var all []LentReading
+	for _, c := range r.Cases {
+		all = append(all, c.Readings...)
+	}
+	add("", all)
+	for _, c := range r.Cases {
+		add("_"+c.name(), c.Readings)
+	}
+	return out
+}
+
+// WriteJSON writes one object: scenario, runs, metrics by name.
+func (r *Lent) WriteJSON(w io.Writer) error {
+	return writeJSON(w, r.Scenario.Name, r.Runs, r.Metrics())
+}
+
+// WriteTable writes the figures for people.
+func (r *Lent) WriteTable(w io.Writer) error {
+	fmt.Fprintf(w, "\n%s: %s\n\n", r.Scenario.Name, r.Scenario.About)
+	return writeMetrics(w, r.Metrics())
+}
+
+func writeJSON(w io.Writer, scenario string, runs int, all []Metric) error {
+	metrics := map[string]Metric{}
+	for _, m := range all {
+		metrics[m.Name] = m
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(struct {
+		Scenario string            `json:"scenario"`
+		Runs     int               `json:"runs"`
+		Metrics  map[string]Metric `json:"metrics"`
+	}{scenario, runs, metrics})
+}
+
+func writeMetrics(w io.Writer, all []Metric) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "metric\tmedian\tmin\tmax\tunit\t\n")
+	for _, m := range all {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", m.Name, figure(m.Median), figure(m.Min), figure(m.Max), m.Unit)
+	}
+	return t.Flush()
+}
