@@ -491,89 +491,6 @@ func TestEndings(t *testing.T) {
 	}
 }
 
-// TestFailuresTeach: what is wrong is said, the status is not zero, and the
-// machine is as it was, to the last kernel parameter.
-func TestFailuresTeach(t *testing.T) {
-	everywhere := "[Interface]\nPrivateKey = " + privateA + "\nAddress = 10.77.0.2/24\n%s\n[Peer]\nPublicKey = " + publicB + "\nAllowedIPs = 0.0.0.0/0\n"
-	with := func(line string) string { return fmt.Sprintf(everywhere, line) }
-	for _, c := range []struct {
-		name, conf, side string
-		prepare          func(m *machine)
-		command          string // besides the file; "up" unless set
-		want             string // DIR stands for the directory
-	}{
-		{name: "a hook fails at the very end", conf: with("PostUp = exit 7"),
-			want: "wg-bond: bash failed: exit status 7\n(at the step: exit 7)"},
-		{name: "a mistake in the configuration", conf: with("Adress = 10.0.0.1"),
-			want: "wg-bond: DIR/wgbt-f1.conf:4: [Interface]: found the unknown key \"Adress\"; want \"Address\" (did you mean that?) or one of PrivateKey, ListenPort, FwMark, Address, DNS, MTU, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig"},
-		{name: "a mistake in the side file", conf: with(""), side: "scheduler = \"earlyest\"",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml:1: scheduler: found \"earlyest\"; want \"earliest\" (did you mean that?) or one of earliest, minrtt, weighted, roundrobin, backup, redundant, equalize, auto"},
-		{name: "a plugin", conf: with(""), side: "scheduler = \"mine\"\n[plugin.mine]",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml:2: [plugin.mine]: refused: there is no program \"mine\" in /usr/local/lib/wg-bond/schedulers or /usr/lib/wg-bond/schedulers; install it there, or say path = \"…\" in [plugin.mine]"},
-		{name: "a parameter of the wrong type", conf: with(""), side: "[plugin.earliest]\nmargin = 5",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml:2: [plugin.earliest] margin: found 5; want a duration in quotes, from \"0s\" to \"10s\""},
-		{name: "no path's device is there", conf: with(""), side: "[[path]]\ndevice = \"wwan0\"",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml: of the paths' devices (wwan0) there is none; the interfaces here are lo"},
-		{name: "the port is taken", conf: with("ListenPort = 51820"),
-			prepare: func(m *machine) {
-				m.up(m.file("wgbt-f2.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51820"))
-			},
-			want: "wg-bond: ListenPort = 51820: another program has this port (`ss -ulpn` shows which); end it, or choose another port: "},
-		{name: "up already", conf: "",
-			prepare: func(m *machine) { m.up(m.file("wgbt-f1.conf", with(""))) },
-			want:    "wg-bond: wgbt-f1 is up already; `wg-bond down wgbt-f1` takes it down, `wg-bond status wgbt-f1` shows it"},
-		{name: "somebody else's interface", conf: with(""),
-			prepare: func(m *machine) { m.Run("ip", "tuntap", "add", "wgbt-f1", "mode", "tun") },
-			want:    "wg-bond: there is an interface wgbt-f1 already, which wg-bond did not make; remove it first, `wg-quick down wgbt-f1` perhaps"},
-		{name: "down of what is not up", conf: with(""), command: "down",
-			want: "wg-bond: wgbt-f1 is not up; `wg-bond status` lists what is"},
-		{name: "down of somebody else's interface", conf: with(""), command: "down",
-			prepare: func(m *machine) { m.Run("ip", "tuntap", "add", "wgbt-f1", "mode", "tun") },
-			want:    "wg-bond: the interface wgbt-f1 is not wg-bond's; `wg-quick down wgbt-f1` perhaps takes it down"},
-		{name: "serve without [serve]", conf: with(""), command: "serve",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml: found no [serve]; want [serve] with listen = \":51820\", the port that clients know, and upstream = \"127.0.0.1:51821\", where the stock WireGuard listens"},
-		{name: "serve before nothing", conf: with(""), side: "[serve]\nlisten = \":51820\"", command: "serve",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml: found neither upstream in [serve] nor a ListenPort of the stock WireGuard; want one of them, upstream = \"127.0.0.1:51821\" for example"},
-		{name: "serve without a key", conf: "[Interface]\nListenPort = 1", side: "[serve]\nlisten = \":51820\"", command: "serve",
-			want: "wg-bond: DIR/wgbt-f1.bond.toml: found no private key, neither of a WireGuard device wgbt-f1 nor in DIR/wgbt-f1.conf; want the key of the stock WireGuard behind"},
-		{name: "serve on a port that is taken", conf: with(""), side: "[serve]\nlisten = \":51820\"\nupstream = \"127.0.0.1:51821\"", command: "serve",
-			prepare: func(m *machine) {
-				m.up(m.file("wgbt-f2.conf", "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51820"))
-			},
-			want: "listen: another program has port 51820 (`ss -ulpn` shows which); if it is the stock WireGuard, give that another ListenPort: "},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			m := machines(t, 1)[0]
-			if c.prepare != nil {
-				c.prepare(m)
-			}
-			conf := filepath.Join(m.dir, "wgbt-f1.conf")
-			if c.conf != "" {
-				m.file("wgbt-f1.conf", c.conf)
-			}
-			if c.side != "" {
-				m.file("wgbt-f1.bond.toml", c.side)
-			}
-			before := m.State()
-			command := c.command
-			if command == "" {
-				command = "up"
-			}
-			_, stderr, err := m.Try("wg-bond", command, conf)
-			if err == nil {
-				t.Fatalf("no error\n%s", stderr)
-			}
-			got := strings.ReplaceAll(stderr, m.dir, "DIR")
-			if !strings.Contains(got, c.want) {
-				t.Errorf("%s\nwant %s", got, c.want)
-			}
-			if diff := cmp.Diff(before, m.State()); diff != "" {
-				t.Errorf("the machine is not as it was: %s", diff)
-			}
-		})
-	}
-}
-
 // TestInterruptedUp: who interrupts an up, in the foreground or not, finds the
 // machine as it was once the command has ended.
 func TestInterruptedUp(t *testing.T) {
@@ -602,38 +519,72 @@ func TestInterruptedUp(t *testing.T) {
 	}
 }
 
-// TestNotRoot: who may not, learns what would help.
-func TestNotRoot(t *testing.T) {
-	m := machines(t, 1)[0]
-	conf := m.file("wgbt-n1.conf", "[Interface]\nPrivateKey = "+privateA)
-	for _, c := range []struct {
-		mode os.FileMode
-		want string
-	}{
-		{0o600, "wg-bond: cannot read " + conf + ": permission denied to user 65534; run it as root (sudo)\n"},
-		{0o644, "wg-bond: this needs root (CAP_NET_ADMIN), and you are user 65534: sudo wg-bond up " + conf + "\n"},
-	} {
-		for dir := m.dir; dir != "/tmp"; dir = filepath.Dir(dir) {
-			if err := os.Chmod(dir, 0o755); err != nil {
+// TestCrashDuringUp: what a kill leaves behind in mid-step, the next command
+// finds and takes away.
+func TestCrashDuringUp(t *testing.T) {
+	for _, next := range []string{"down", "up"} {
+		t.Run("then "+next, func(t *testing.T) {
+			m := machines(t, 1)[0]
+			t.Setenv("PATH", m.dir+":"+os.Getenv("PATH"))
+			names := m.dir + "/names"
+			script := "#!/bin/sh\ncase $1 in -a) cat > " + names + ";; -d) rm -f " + names + ";; esac\n"
+			if err := os.WriteFile(m.dir+"/resolvconf", []byte(script), 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}
-		bin, _ := programs()
-		if err := errors.Join(os.Chmod(bin, 0o755), os.Chmod(conf, c.mode)); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command("wg-bond", "up", "-f", conf)
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		m.Start(cmd)
-		if err := cmd.Wait(); err == nil {
-			t.Error("no error")
-		}
-		if got := stderr.String(); !strings.HasSuffix(got, c.want) {
-			t.Errorf("got  %swant %s", got, c.want)
-		}
+			before := m.State()
+			pid := filepath.Join(m.dir, "pid")
+			const text = "[Interface]\nPrivateKey = " + privateA + "\nAddress = 10.77.0.2/24\nDNS = 9.9.9.9\n%s\n[Peer]\nPublicKey = " + publicB + "\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+			conf := m.file("wgbt-i2.conf", fmt.Sprintf(text, "PostUp = echo $$ > "+pid+".new; mv "+pid+".new "+pid+"; exec sleep 60"))
+			up, _ := m.background("wg-bond", "up", "-f", conf)
+			eventually(t, "the hook", func() bool { _, err := os.Stat(pid); return err == nil })
+			var hook int
+			if _, err := fmt.Sscan(take(t, pid), &hook); err != nil {
+				t.Fatal(err)
+			}
+			_ = up.Process.Kill()
+			_ = syscall.Kill(hook, syscall.SIGKILL) // it would keep the output open
+			_ = up.Wait()
+			if state := m.State(); !strings.Contains(state, "lookup 51820") {
+				t.Fatalf("the crash has left nothing:\n%s", state)
+			}
+			m.file("wgbt-i2.conf", fmt.Sprintf(text, ""))
+			if _, stderr, err := m.Try("wg-bond", next, conf); err != nil || !strings.Contains(stderr, "wgbt-i2 had ended without cleaning up; doing that ") {
+				t.Errorf("%s: %v\n%s", next, err, stderr)
+			}
+			if next == "up" {
+				m.Run("wg-bond", "down", conf)
+			}
+			_ = os.Remove(uapi.SocketDir + "/wgbt-i2.sock") // wg(8) would remove it
+			_ = os.Remove(ctl.SocketPath("wgbt-i2"))
+			m.gone("wgbt-i2")
+			m.sameState(before)
+			if _, err := os.Stat(names); !errors.Is(err, os.ErrNotExist) {
+				t.Error("resolvconf still has the name servers")
+			}
+		})
 	}
+}
+
+// TestGuard: with a default route, what listens in the tunnel cannot be
+// reached by a path's link.
+func TestGuard(t *testing.T) {
+	ms := machines(t, 2)
+	client, neighbour := ms[0], ms[1]
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("this test needs nft")
+	}
+	nstest.Cable(client.Namespace, neighbour.Namespace, "wgbt-p1", "10.99.1.1/24", "10.99.1.2/24")
+	neighbour.Run("ip", "route", "add", "10.77.0.2/32", "via", "10.99.1.1")
+	conf := client.file("wgbt-g1.conf", clientConf)
+	client.up(conf)
+	neighbour.Run("ping", "-c", "1", "-w", "20", "10.99.1.1")
+	if out, _, err := neighbour.Try("ping", "-c", "2", "-i", "0.1", "-W", "1", "10.77.0.2"); err == nil {
+		t.Errorf("a neighbour reaches the tunnel's address:\n%s", out)
+	}
+	// It is the guard that keeps it out; and that it is gone hinders nobody.
+	client.Run("nft", "delete", "table", "ip", "wg-quick-wgbt-g1")
+	neighbour.Run("ping", "-c", "1", "-w", "20", "10.77.0.2")
+	client.Run("wg-bond", "down", conf)
 }
 
 // TestKeyByHook: an interface may come up without a key, and get it from a

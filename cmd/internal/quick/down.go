@@ -12,10 +12,11 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 )
 
-// Hooks runs commands of a configuration's, the first that fails last.
-func Hooks(ctx context.Context, m Machine, name string, commands []string, trace func(Step)) error {
+// Hooks runs commands of a configuration's, those of key, the first that fails
+// last.
+func Hooks(ctx context.Context, m Machine, name, key string, commands []string, trace func(Step)) error {
 	for _, command := range commands {
-		hook := Hook{Device: name, Command: command}
+		hook := Hook{Device: name, Key: key, Command: command}
 		trace(hook)
 		if err := m.Do(ctx, hook, Undo{}); err != nil {
 			return &StepError{Step: hook, Err: err}

@@ -92,9 +92,6 @@ func (h *Host) Do(ctx context.Context, step Step, undo Undo) error {
 	case AddRule:
 		return wrap(h.nl.RuleAdd(kernelRule(*undo.Rule)), "the policy rule")
 	case SetSysctl:
-		if undo.IsZero() {
-			return nil
-		}
 		return writeSysctl(s)
 	case Guard:
 		return addGuard(s)
@@ -159,7 +156,7 @@ func (h *Host) configure(ctx context.Context, s Configure) error {
 		}
 		var err error
 		if endpoints[i], err = h.Resolve(ctx, peer.Endpoint); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", s.Config.AtPeer(i, "Endpoint"), err)
 		}
 	}
 	return h.Tunnel.Configure(s.Config.UAPI(endpoints))
@@ -175,15 +172,19 @@ func addAddress(nl *netlink.Handle, link netlink.Link, p netip.Prefix) error {
 	if family(p) == 6 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)) {
 		return fmt.Errorf("the address %s: %w; IPv6 seems to be off on this machine: set net.ipv6.conf.{all,default}.disable_ipv6 to 0, or take the address out", p, err)
 	}
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("the address %s: the interface has it already; it is twice in the file, or a hook has added it: take one out", p)
+	}
 	return wrap(err, "the address %s", p)
 }
 
 // setUp also keeps the kernel from inventing a link-local address and
-// soliciting routers by it: a kernel WireGuard interface has none either.
+// soliciting routers by it: a kernel WireGuard interface has none either. In a
+// container whose kernel parameters are read-only it does no harm.
 func (h *Host) setUp(link netlink.Link, mtu int) error {
 	name := link.Attrs().Name
 	const none = "1" // IN6_ADDR_GEN_MODE_NONE
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/addr_gen_mode", []byte(none), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/addr_gen_mode", []byte(none), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EROFS) {
 		return err
 	}
 	if err := h.nl.LinkSetMTU(link, mtu); err != nil {
@@ -265,19 +266,25 @@ func sysctlPath(name string) string {
 	return "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 }
 
+func readSysctl(name string) (string, error) {
+	value, err := os.ReadFile(sysctlPath(name))
+	return strings.TrimSpace(string(value)), err
+}
+
 func foreseeSysctl(s SetSysctl) (Undo, error) {
-	old, err := os.ReadFile(sysctlPath(s.Name))
-	if err != nil {
+	before, err := readSysctl(s.Name)
+	if err != nil || before == s.Value {
 		return Undo{}, err
-	}
-	before := strings.TrimSpace(string(old))
-	if before == s.Value {
-		return Undo{}, nil
 	}
 	return Undo{Sysctl: &SetSysctl{Name: s.Name, Value: before}}, nil
 }
 
+// writeSysctl need not be able to write what is there already: a container
+// may have it from outside.
 func writeSysctl(s SetSysctl) error {
+	if now, err := readSysctl(s.Name); err == nil && now == s.Value {
+		return nil
+	}
 	if err := os.WriteFile(sysctlPath(s.Name), []byte(s.Value), 0o644); err != nil {
 		return fmt.Errorf("%w; in a container, set it from outside (--sysctl %s=%s)", err, s.Name, s.Value)
 	}
@@ -289,7 +296,7 @@ func writeSysctl(s SetSysctl) error {
 func (h *Host) hook(ctx context.Context, s Hook) error {
 	cmd := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-O", "extglob", "-c", s.String())
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	return h.run(ctx, cmd, "")
+	return wrap(h.run(ctx, cmd, ""), "[Interface] %s", s.Key)
 }
 
 func (h *Host) resolvconf(ctx context.Context, program Resolvconf, stdin string, args ...string) error {

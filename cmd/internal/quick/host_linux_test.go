@@ -169,13 +169,13 @@ func TestCleanSparesOthers(t *testing.T) {
 func TestFailuresLeaveNothing(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"the last hook", "[Interface]\nAddress = 10.0.0.2/24\nPostUp = true\nPostUp = false; true\n" + peer(keyA, "0.0.0.0/0, ::/0"),
-			"bash failed: exit status 1\n(at the step: false; true)"},
-		{"a hook before the link is configured", "[Interface]\nPreUp = exit 3", "bash failed: exit status 3\n(at the step: exit 3)"},
-		{"a pipe in a hook", "[Interface]\nPostUp = false | true", "bash failed: exit status 1\n(at the step: false | true)"},
-		{"an endpoint without address", peer(keyA, "10.0.0.0/8") + "Endpoint = nowhere:1", "nowhere cannot be found\n(at the step: wg addconf wgbt-q2 /dev/stdin)"},
+			"[Interface] PostUp: bash failed: exit status 1\n(at the step: false; true)"},
+		{"a hook before the link is configured", "[Interface]\nPreUp = exit 3", "[Interface] PreUp: bash failed: exit status 3\n(at the step: exit 3)"},
+		{"a pipe in a hook", "[Interface]\nPostUp = false | true", "[Interface] PostUp: bash failed: exit status 1\n(at the step: false | true)"},
+		{"an endpoint without address", peer(keyA, "10.0.0.0/8") + "Endpoint = nowhere:1", "wg0.conf:4: [Peer] Endpoint: nowhere cannot be found\n(at the step: wg addconf wgbt-q2 /dev/stdin)"},
 		{"a route that is there already", peer(keyA, "10.5.0.0/16"),
 			"the route to 10.5.0.0/16: another interface has one already (`ip route show 10.5.0.0/16`); narrow AllowedIPs, or say Table = off or a table's number\n(at the step: ip -4 route add 10.5.0.0/16 dev wgbt-q2)"},
-		{"an address twice", "[Interface]\nAddress = 10.0.0.2/24, 10.0.0.2/24", "the address 10.0.0.2/24: file exists\n(at the step: ip -4 address add 10.0.0.2/24 dev wgbt-q2)"},
+		{"an address twice", "[Interface]\nAddress = 10.0.0.2/24, 10.0.0.2/24", "the address 10.0.0.2/24: the interface has it already; it is twice in the file, or a hook has added it: take one out\n(at the step: ip -4 address add 10.0.0.2/24 dev wgbt-q2)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, ns, _, _ := newHost(t, "wgbt-q2")

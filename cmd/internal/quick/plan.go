@@ -52,20 +52,21 @@ type Plan struct {
 	Warnings []string // what the user should know beforehand
 }
 
-// Make plans how to bring up the interface called name.
+// Make plans how to bring up the interface called name. Its error says where in
+// the configuration the mistake is.
 func Make(name string, cfg *wgconf.Config, facts Facts) (*Plan, error) {
 	p := new(Plan)
 	i := &cfg.Interface
-	mtu, err := pickMTU(i.MTU, facts.PathMTU)
+	mtu, err := pickMTU(cfg, facts.PathMTU)
 	if err != nil {
 		return nil, err
 	}
-	table, err := pickTable(i.Table, facts.Tables)
+	table, err := pickTable(cfg, facts.Tables)
 	if err != nil {
 		return nil, err
 	}
 	p.add(CreateLink{Device: name, MTU: mtu})
-	p.hooks(name, i.PreUp)
+	p.hooks(name, "PreUp", i.PreUp)
 	p.add(Configure{Device: name, Config: cfg})
 	for _, address := range i.Addresses {
 		p.add(AddAddress{Device: name, Prefix: address})
@@ -73,13 +74,13 @@ func Make(name string, cfg *wgconf.Config, facts Facts) (*Plan, error) {
 	p.add(SetUp{Device: name, MTU: mtu})
 	if len(i.DNS) > 0 {
 		if facts.Resolvconf == "" {
-			return nil, fmt.Errorf("[Interface] DNS: found name servers, but neither resolvconf(8) nor systemd-resolved's resolvectl to give them to; " +
-				"install openresolv or systemd-resolved, or take the line out")
+			return nil, fmt.Errorf("%s: found name servers, but neither resolvconf(8) nor systemd-resolved's resolvectl to give them to; "+
+				"install openresolv or systemd-resolved, or take the line out", cfg.At("DNS"))
 		}
 		p.add(SetDNS{Program: facts.Resolvconf, Entry: facts.DNSPrefix + name, Servers: i.DNS, Search: i.Search})
 	}
 	p.routes(name, cfg, table, facts)
-	p.hooks(name, i.PostUp)
+	p.hooks(name, "PostUp", i.PostUp)
 	if len(facts.StrictFilter) > 0 {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the strict reverse-path filter of %s drops what the server sends by a path that is not the best route to it; "+
 			"set net.ipv4.conf.{all,%s}.rp_filter to 2 (loose)", strings.Join(facts.StrictFilter, ", "), strings.Join(facts.StrictFilter, ",")))
@@ -89,16 +90,16 @@ func Make(name string, cfg *wgconf.Config, facts Facts) (*Plan, error) {
 
 func (p *Plan) add(steps ...Step) { p.Steps = append(p.Steps, steps...) }
 
-func (p *Plan) hooks(name string, commands []string) {
+func (p *Plan) hooks(name, key string, commands []string) {
 	for _, command := range commands {
-		p.add(Hook{Device: name, Command: command})
+		p.add(Hook{Device: name, Key: key, Command: command})
 	}
 }
 
-func pickMTU(given, path int) (int, error) {
-	switch {
+func pickMTU(cfg *wgconf.Config, path int) (int, error) {
+	switch given := cfg.Interface.MTU; {
 	case given > maxMTU:
-		return 0, fmt.Errorf("[Interface] MTU: found %d; want at most %d, since datagrams over paths are limited to %d bytes", given, maxMTU, maxDatagram)
+		return 0, fmt.Errorf("%s: found %d; want at most %d, since datagrams over paths are limited to %d bytes", cfg.At("MTU"), given, maxMTU, maxDatagram)
 	case given > 0:
 		return given, nil
 	case path > overhead:
@@ -109,7 +110,8 @@ func pickMTU(given, path int) (int, error) {
 
 // pickTable is the routing table that Table= means: 0 for auto. For off it
 // is 0, too.
-func pickTable(t wgconf.Table, names map[string]uint32) (uint32, error) {
+func pickTable(cfg *wgconf.Config, names map[string]uint32) (uint32, error) {
+	t := cfg.Interface.Table
 	if t == wgconf.TableAuto || t == wgconf.TableOff {
 		return 0, nil
 	}
@@ -119,7 +121,7 @@ func pickTable(t wgconf.Table, names map[string]uint32) (uint32, error) {
 	if n, ok := names[string(t)]; ok {
 		return n, nil
 	}
-	return 0, fmt.Errorf("[Interface] Table: found %q, which /etc/iproute2/rt_tables does not have; want auto, off, a number or a name that is there", string(t))
+	return 0, fmt.Errorf("%s: found %q, which /etc/iproute2/rt_tables does not have; want auto, off, a number or a name that is there", cfg.At("Table"), string(t))
 }
 
 // routes plans a route for each range of AllowedIPs, the longest first, as

@@ -205,11 +205,11 @@ warning: the strict reverse-path filter of wwan0, wlan0 drops what the server se
 func TestPlansThatCannotBe(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"no resolvconf", "[Interface]\nDNS = 9.9.9.9",
-			"[Interface] DNS: found name servers, but neither resolvconf(8) nor systemd-resolved's resolvectl to give them to; install openresolv or systemd-resolved, or take the line out"},
+			"wg0.conf:2: [Interface] DNS: found name servers, but neither resolvconf(8) nor systemd-resolved's resolvectl to give them to; install openresolv or systemd-resolved, or take the line out"},
 		{"unknown table", "[Interface]\nTable = vnp",
-			`[Interface] Table: found "vnp", which /etc/iproute2/rt_tables does not have; want auto, off, a number or a name that is there`},
+			`wg0.conf:2: [Interface] Table: found "vnp", which /etc/iproute2/rt_tables does not have; want auto, off, a number or a name that is there`},
 		{"too large", "[Interface]\nMTU = 9000",
-			"[Interface] MTU: found 9000; want at most 2016, since datagrams over paths are limited to 2048 bytes"},
+			"wg0.conf:2: [Interface] MTU: found 9000; want at most 2016, since datagrams over paths are limited to 2048 bytes"},
 	} {
 		plan, err := Make("wg0", parse(t, c.text), Facts{Tables: map[string]uint32{"vpn": 42}})
 		if err == nil {

@@ -65,7 +65,7 @@ func (r *Resolver) Resolve(ctx context.Context, e wgconf.Endpoint) (netip.AddrPo
 		}
 		var dns *net.DNSError
 		if retries == 0 || !errors.As(err, &dns) || dns.IsNotFound {
-			return netip.AddrPort{}, fmt.Errorf("[Peer] Endpoint: found %q, whose address could not be found: %w", e, err)
+			return netip.AddrPort{}, fmt.Errorf("found %q, whose address could not be found: %w; want a name that can be resolved now (a PreUp hook may bring the network), or an address", e, err)
 		}
 		retries--
 		fmt.Fprintf(r.Output, "%v; trying again in %.2f seconds\n", err, wait.Seconds())

@@ -55,9 +55,9 @@ func TestResolve(t *testing.T) {
 		{"an address is no question", wgconf.Endpoint{Host: "fe80::1%eth0", Port: 9}, "", nil, "[fe80::1%eth0]:9", 0, nil},
 		{"at once", name, "", []error{nil}, "192.0.2.7:5", 1, nil},
 		{"after a while", name, "", []error{later, later, nil}, "192.0.2.7:5", 3, []time.Duration{time.Second, 1200 * time.Millisecond}},
-		{"no such name", name, "", []error{later, never}, `[Peer] Endpoint: found "vpn.example:5", whose address could not be found: lookup vpn.example: no such host`, 2, []time.Duration{time.Second}},
-		{"for good", name, "1", []error{later}, `[Peer] Endpoint: found "vpn.example:5", whose address could not be found: lookup vpn.example: server misbehaving`, 2, []time.Duration{time.Second}},
-		{"no retries", name, "0", []error{later}, `[Peer] Endpoint: found "vpn.example:5", whose address could not be found: lookup vpn.example: server misbehaving`, 1, nil},
+		{"no such name", name, "", []error{later, never}, `found "vpn.example:5", whose address could not be found: lookup vpn.example: no such host; want a name that can be resolved now (a PreUp hook may bring the network), or an address`, 2, []time.Duration{time.Second}},
+		{"for good", name, "1", []error{later}, `found "vpn.example:5", whose address could not be found: lookup vpn.example: server misbehaving; want a name that can be resolved now (a PreUp hook may bring the network), or an address`, 2, []time.Duration{time.Second}},
+		{"no retries", name, "0", []error{later}, `found "vpn.example:5", whose address could not be found: lookup vpn.example: server misbehaving; want a name that can be resolved now (a PreUp hook may bring the network), or an address`, 1, nil},
 		{"wrong number of retries", name, "many", []error{nil}, `the variable WG_ENDPOINT_RESOLUTION_RETRIES: found "many"; want a number or infinity`, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

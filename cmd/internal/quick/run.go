@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Machine does steps and takes them back. The real one is Host.
@@ -39,7 +40,10 @@ type StepError struct {
 	Err  error
 }
 
-func (e *StepError) Error() string { return fmt.Sprintf("%v\n(at the step: %s)", e.Err, e.Step) }
+func (e *StepError) Error() string {
+	step, _, _ := strings.Cut(e.Step.String(), " <<") // without what the command would read
+	return fmt.Sprintf("%v\n(at the step: %s)", e.Err, step)
+}
 
 // Unwrap is the cause.
 func (e *StepError) Unwrap() error { return e.Err }

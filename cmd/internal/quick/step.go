@@ -109,7 +109,11 @@ type NftTable struct {
 type SetSysctl struct{ Name, Value string }
 
 // Hook runs a command of the configuration's with bash, %i being replaced.
-type Hook struct{ Device, Command string }
+type Hook struct {
+	Device  string
+	Key     string // PreUp, PostUp, PreDown or PostDown
+	Command string
+}
 
 func family(p netip.Prefix) int {
 	if p.Addr().Is4() {

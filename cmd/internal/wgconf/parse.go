@@ -76,7 +76,7 @@ func (p *parser) peer() *Peer { return &p.cfg.Peers[len(p.cfg.Peers)-1] }
 // Parse reads data; name stands for the file in errors, which tell of every
 // mistake at once.
 func Parse(name string, data []byte) (*Config, error) {
-	p := &parser{cfg: new(Config), errs: conferr.List{File: name}}
+	p := &parser{cfg: &Config{file: name, lines: map[place]int{}}, errs: conferr.List{File: name}}
 	text := string(data)
 	if after, ok := strings.CutPrefix(text, "\ufeff"); ok {
 		p.errs.Add(1, "", "a byte order mark before the first line", "a file saved as UTF-8 without one: wg(8) refuses it too")
@@ -130,6 +130,11 @@ func (p *parser) line(n int, line string) {
 		return
 	}
 	where += k.name
+	at := place{-1, k.name}
+	if p.section == peerSection {
+		at.peer = len(p.cfg.Peers) - 1
+	}
+	p.cfg.lines[at] = n
 	if k.command && hasValue {
 		_, value, _ = strings.Cut(whole, "=")
 	}
@@ -441,6 +446,9 @@ func setEndpoint(p *parser, v string) (found, want string) {
 	}
 	if host == "" || strings.ContainsAny(host, "[]/") {
 		return conferr.Quote(v), right
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.Contains(host, ":") {
+		return conferr.Quote(v) + ", an IPv6 address without brackets", right
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {

@@ -60,6 +60,29 @@ func describeSecret(s string) string {
 type Config struct {
 	Interface Interface
 	Peers     []Peer
+
+	file  string
+	lines map[place]int
+}
+
+// place is a key in [Interface], or in the peer'th [Peer].
+type place struct {
+	peer int // -1: [Interface]
+	key  string
+}
+
+// At is where a key of [Interface] stands, the last one if there are several:
+// "file:line: [Interface] key", for errors that Parse cannot know of.
+func (c *Config) At(key string) string { return c.at("[Interface]", place{-1, key}) }
+
+// AtPeer is where a key of the peer'th [Peer] stands.
+func (c *Config) AtPeer(peer int, key string) string { return c.at("[Peer]", place{peer, key}) }
+
+func (c *Config) at(section string, p place) string {
+	if line := c.lines[p]; line > 0 {
+		return fmt.Sprintf("%s:%d: %s %s", c.file, line, section, p.key)
+	}
+	return section + " " + p.key
 }
 
 // Interface is the section [Interface].

@@ -43,7 +43,7 @@ func Down(arg string) error {
 	}
 	ctx := context.Background()
 	i := &files.WireGuard.Interface
-	if err := quick.Hooks(ctx, host, files.Name, i.PreDown, Trace); err != nil {
+	if err := quick.Hooks(ctx, host, files.Name, "PreDown", i.PreDown, Trace); err != nil {
 		return fmt.Errorf("%w; %s stays up", err, files.Name)
 	}
 	if i.SaveConfig {
@@ -55,7 +55,7 @@ func Down(arg string) error {
 	if err := ctl.Call(socket, "down", nil); err != nil {
 		return err
 	}
-	return quick.Hooks(ctx, host, files.Name, i.PostDown, Trace)
+	return quick.Hooks(ctx, host, files.Name, "PostDown", i.PostDown, Trace)
 }
 
 // Save writes what the interface that arg means is now into its file.
@@ -103,6 +103,6 @@ func downAfterCrash(host *quick.Host, files *Files) error {
 	fmt.Fprintf(os.Stderr, "%s had ended without cleaning up; doing that now\n", name)
 	return errors.Join(
 		quick.Clean(host, journal),
-		quick.Hooks(context.Background(), host, name, files.WireGuard.Interface.PostDown, Trace),
+		quick.Hooks(context.Background(), host, name, "PostDown", files.WireGuard.Interface.PostDown, Trace),
 	)
 }

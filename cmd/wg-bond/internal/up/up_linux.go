@@ -202,11 +202,11 @@ func (r *running) makePlan() error {
 		return err
 	}
 	facts, err := r.host.Facts(devices)
-	if err == nil {
-		r.plan, err = quick.Make(r.files.Name, r.files.WireGuard, facts)
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.files.Path, err)
+		return err
+	}
+	if r.plan, err = quick.Make(r.files.Name, r.files.WireGuard, facts); err != nil {
+		return err
 	}
 	for _, warning := range r.plan.Warnings {
 		fmt.Fprintf(os.Stderr, "Warning: %s\n", warning)
@@ -329,14 +329,14 @@ func (r *running) end(hooks *Files) error {
 	ctx := context.Background()
 	var errs []error
 	if hooks != nil {
-		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, hooks.WireGuard.Interface.PreDown, Trace))
+		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, "PreDown", hooks.WireGuard.Interface.PreDown, Trace))
 		if hooks.WireGuard.Interface.SaveConfig {
 			errs = append(errs, r.save())
 		}
 	}
 	errs = append(errs, quick.Clean(r.host, r.journal))
 	if hooks != nil {
-		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, hooks.WireGuard.Interface.PostDown, Trace))
+		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, "PostDown", hooks.WireGuard.Interface.PostDown, Trace))
 	}
 	return errors.Join(errs...)
 }
