@@ -1,6 +1,7 @@
 // Package up is `wg-bond up` and `wg-bond down`: it does what wg-quick(8)
 // does (package quick), with an interface whose datagrams travel by several
-// paths (packages tunnel and conn).
+// paths (packages tunnel and conn). Device is the same without what
+// wg-quick(8) does: the plan has one step, the interface.
 //
 //	up:    read NAME.conf, NAME.bond.toml → plan → steps → serve the sockets → wait
 //	wait:  SIGHUP              → the side file's scheduler
