@@ -13,6 +13,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
 	"github.com/wg-bond/wg-bond/cmd/internal/units"
 	"github.com/wg-bond/wg-bond/relayd"
 	"github.com/wg-bond/wg-bond/relayd/access"
@@ -52,6 +53,7 @@ type config struct {
 	Control  string   // the control socket
 	StateDir string   // empty: nothing is kept
 	User     string   // to become after the start; empty: unprivileged
+	Metrics  metrics.Address
 }
 
 const (
@@ -92,6 +94,7 @@ func parseConfig(file string, data []byte) (*config, error) {
 		"state-dir":             func(v any, line int) { p.matching(&p.cfg.StateDir, v, line, "state-dir", absolute, wantState) },
 		"user":                  func(v any, line int) { p.matching(&p.cfg.User, v, line, "user", nameShape, wantUser) },
 		"open":                  p.open,
+		"metrics":               p.metrics,
 	}
 	known := slices.Sorted(maps.Keys(keys))
 	for _, key := range slices.Sorted(maps.Keys(doc.Root)) {
@@ -147,6 +150,18 @@ func parseListen(s string) ([]netip.AddrPort, error) {
 		return nil, fmt.Errorf("%q: borrowers must know the port, so it cannot be 0", s)
 	}
 	return at, err
+}
+
+func (p *parser) metrics(value any, line int) {
+	s, ok := p.text(value, line, "metrics", metrics.Want)
+	if !ok {
+		return
+	}
+	a, err := metrics.ParseAddress(s)
+	if err != nil {
+		p.errs.Add(line, "metrics", conferr.Quote(s), metrics.Want+"; others must not reach it, for there is no password")
+	}
+	p.cfg.Metrics = a
 }
 
 func (p *parser) device(value any, line int) {

@@ -175,3 +175,15 @@ func TestFlags(t *testing.T) {
 		t.Errorf("file and flags: %v", err)
 	}
 }
+
+// TestMetricsAddress: on loopback or a Unix socket, and nowhere else.
+func TestMetricsAddress(t *testing.T) {
+	const rest = "\nprivate-key = \"" + private + "\"\nallow = [{ public-key = \"" + other + "\" }]\n"
+	cfg, err := parseConfig("f", []byte(`metrics = "localhost:9587"`+rest))
+	if err != nil || cfg.Metrics.String() != "127.0.0.1:9587" {
+		t.Errorf("%v, %v", cfg, err)
+	}
+	if _, err = parseConfig("f", []byte(`metrics = ":9587"`+rest)); err == nil || !strings.Contains(err.Error(), `f:1: metrics: found ":9587"; want a loopback address`) {
+		t.Errorf("everywhere: %v", err)
+	}
+}

@@ -4,12 +4,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/clidoc"
 )
 
 // commands is the command line. Each command is a file of its own.
@@ -21,6 +26,9 @@ type commands struct {
 
 	Genkey genkeyCommand `cmd:"" help:"Print a new private key, as wg genkey does."`
 	Pubkey pubkeyCommand `cmd:"" help:"Read a private key from standard input and print its public key, as wg pubkey does."`
+
+	Completion clidoc.CompletionCommand `cmd:"" help:"Print a script that completes this command in a shell."`
+	Man        clidoc.ManCommand        `cmd:"" help:"Print the manual page."`
 
 	Version kong.VersionFlag `help:"Print the version and quit."`
 }
@@ -39,6 +47,7 @@ file:
   allow-private-targets = false     # may borrowers' servers be in private networks, such as yours?
   announce = ["wlan0"]              # let those nearby find us there, by DNS-SD; never on the device that is lent
   name = "Anna"                     # what they see; the host's name, if not given
+  metrics = "127.0.0.1:9587"        # for Prometheus, on loopback or as unix:/PATH; off, if not given
   state-dir = "/var/lib/relayd"     # keeps invitations
   user = "nobody"                   # whom to become once started as root; relayd or nobody, if not given
   [[allow]]                         # one for each borrower
@@ -56,11 +65,33 @@ func main() {
 	}
 }
 
+// called finds commands of ours in texts.
+var called = regexp.MustCompile(`\brelayd (genkey|run|--config)`)
+
+// name is how the program is called: Debian has another package relayd, and
+// ours is wg-bond-relayd there.
+func name() string {
+	if n := filepath.Base(os.Args[0]); n == "wg-bond-relayd" {
+		return n
+	}
+	return "relayd"
+}
+
+// page is what the manual page says beyond --help.
+func page() *clidoc.Page {
+	return &clidoc.Page{Section: 8, Version: cmp.Or(version, "unknown"), Sections: []clidoc.Section{
+		{Title: "FILES", Text: "/etc/wg-bond/relayd.toml and /etc/wg-bond/relayd.key are what wg-bond-relayd.service reads; " + defaultControl + " is the control socket."},
+		{Title: "SIGNALS", Text: "SIGTERM ends all leases, tells the borrowers, and quits. SIGUSR1 writes statistics to the log."},
+		{Title: "SEE ALSO", Text: "wg-bond(8), wg(8), systemd.unit(5); the README in /usr/share/doc/wg-bond."},
+	}}
+}
+
 func options() []kong.Option {
 	return []kong.Option{
-		kong.Name("relayd"),
-		kong.Description(description),
-		kong.Vars{"control": defaultControl, "version": "relayd " + versionText()},
+		kong.Name(name()),
+		kong.Description(called.ReplaceAllString(description, name()+" $1")),
+		kong.Vars{"control": defaultControl, "version": name() + " " + versionText()},
+		kong.Bind(page()),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}

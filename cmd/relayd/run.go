@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -11,12 +12,15 @@ import (
 	"syscall"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
+	background "github.com/wg-bond/wg-bond/cmd/internal/daemon"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
 	"github.com/wg-bond/wg-bond/relayd"
 )
 
 type runCommand struct {
 	Config   string     `short:"c" placeholder:"FILE" type:"path" help:"Read the settings from a file."`
 	LogLevel slog.Level `placeholder:"LEVEL" default:"info" help:"How much to log: debug, info, warn or error."`
+	Metrics  string     `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at ADDRESS of loopback, like 127.0.0.1:9587, or at unix:/PATH, whatever the file says."`
 
 	settings `prefix:"" group:"Settings, instead of a file:"`
 }
@@ -61,6 +65,16 @@ func (c *runCommand) Run() error {
 	} else {
 		defer server.Close()
 	}
+	if c.Metrics != "" {
+		if cfg.Metrics, err = metrics.ParseAddress(c.Metrics); err != nil {
+			return fmt.Errorf("--metrics: %w", err)
+		}
+	}
+	told, err := metrics.Serve(cfg.Metrics, metrics.Relayd(r.Stats))
+	if err != nil {
+		return err
+	}
+	defer told.Close()
 	if err := confine(cfg, log); err != nil {
 		return err
 	}
@@ -80,6 +94,8 @@ func (c *runCommand) Run() error {
 		}
 	}()
 	log.Info("lending", "listen", r.Addrs(), "device", cfg.Device, "public-key", cfg.PrivateKey.Public().String(), "borrowers", len(cfg.Allow))
+	background.Notify(background.Ready)
+	defer context.AfterFunc(ctx, func() { background.Notify(background.Stopping) })()
 	var announcing sync.WaitGroup
 	announcing.Go(func() { d.announce(ctx, log) })
 	err = r.Run(ctx)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/wg-bond/wg-bond/cmd/internal/clidoc"
 	"github.com/wg-bond/wg-bond/cmd/internal/daemon"
 )
 
@@ -25,6 +26,9 @@ type commands struct {
 	Device deviceCommand `cmd:"" help:"Run a bare WireGuard device, as wireguard-go does. wg-bond NAME is the same."`
 
 	Scheduler schedulerCommand `cmd:"" help:"List, try, change and compare what decides which path a packet takes."`
+
+	Completion clidoc.CompletionCommand `cmd:"" help:"Print a script that completes this command in a shell."`
+	Man        clidoc.ManCommand        `cmd:"" help:"Print the manual page."`
 
 	Version kong.VersionFlag `help:"Print the version and quit."`
 }
@@ -62,9 +66,22 @@ func options() []kong.Option {
 		kong.Name("wg-bond"),
 		kong.Description(description),
 		kong.Vars{"version": versionText()},
+		kong.Bind(page()),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}
+}
+
+// page is what the manual page says beyond --help.
+func page() *clidoc.Page {
+	return &clidoc.Page{Section: 8, Version: version, Sections: []clidoc.Section{
+		{Title: "ENVIRONMENT", Text: `LOG_LEVEL (verbose, error or silent) says how much up and serve log. WG_HIDE_KEYS=never has status show keys.
+NO_COLOR and WG_COLOR_MODE (always, never, auto) are honoured by status and doctor.`},
+		{Title: "FILES", Text: `/etc/wireguard/NAME.conf is the stock WireGuard configuration, /etc/wireguard/NAME.bond.toml says what is bonded. In /run/wg-bond
+are the control sockets, and what must be undone of each interface.`},
+		{Title: "EXIT STATUS", Text: "0, or 1 after an error, which is told on standard error; doctor also ends with 1 if it found a problem."},
+		{Title: "SEE ALSO", Text: "wg(8), wg-quick(8), wg-bond-relayd(8), systemd.unit(5); the README and the pages in /usr/share/doc/wg-bond."},
+	}}
 }
 
 // version is set by the Makefile, from git.

@@ -3,7 +3,7 @@ package main
 import "github.com/wg-bond/wg-bond/cmd/wg-bond/internal/up"
 
 type saveCommand struct {
-	Interface string `arg:"" name:"name" help:"An interface that is up, with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
+	Interface string `arg:"" name:"name" complete:"interface" help:"An interface that is up, with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 }
 
 // Help is what --help says besides.

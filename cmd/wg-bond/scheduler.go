@@ -22,7 +22,7 @@ type schedulerCommand struct {
 
 // on says which interface is meant.
 type on struct {
-	Interface string `short:"i" placeholder:"NAME" help:"The interface; may be left out if only one is up."`
+	Interface string `short:"i" placeholder:"NAME" complete:"interface" help:"The interface; may be left out if only one is up."`
 }
 
 // call calls an operation of the interface's wg-bond.

@@ -7,7 +7,7 @@ import (
 )
 
 type serveCommand struct {
-	Interface  string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
+	Interface  string `arg:"" name:"name" complete:"interface" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 	Foreground bool   `short:"f" help:"Stay in the foreground."`
 	Metrics    string `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at ADDRESS of loopback, like 127.0.0.1:9586, or at unix:/PATH, whatever NAME.bond.toml says."`
 	Trace      string `type:"path" placeholder:"FILE" help:"Write every decision for the first client that bonds into FILE, for bondlab replay; for the second into FILE.2, and so on."`

@@ -21,7 +21,7 @@ import (
 )
 
 type statusCommand struct {
-	Interface string        `arg:"" optional:"" name:"name" help:"Only this interface."`
+	Interface string        `arg:"" optional:"" name:"name" complete:"interface" help:"Only this interface."`
 	JSON      bool          `xor:"form" help:"Print JSON: an object for one interface, a list of them without NAME."`
 	Watch     bool          `short:"w" xor:"form" help:"Show it as it changes, until q is pressed."`
 	Interval  time.Duration `default:"1s" help:"With --watch: how often to look."`

@@ -7,7 +7,7 @@ import (
 )
 
 type stripCommand struct {
-	Interface string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
+	Interface string `arg:"" name:"name" complete:"interface" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 }
 
 // Help is what --help says besides.

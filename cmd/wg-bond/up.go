@@ -8,7 +8,7 @@ import (
 )
 
 type upCommand struct {
-	Interface  string `arg:"" name:"name" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
+	Interface  string `arg:"" name:"name" complete:"interface" help:"An interface with a file /etc/wireguard/NAME.conf, or the path of a file NAME.conf."`
 	Foreground bool   `short:"f" help:"Stay in the foreground."`
 	DryRun     bool   `help:"Print what would be done, step by step, and do nothing of it."`
 	Metrics    string `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at ADDRESS of loopback, like 127.0.0.1:9586, or at unix:/PATH, whatever NAME.bond.toml says."`

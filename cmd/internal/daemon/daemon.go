@@ -95,8 +95,11 @@ func StartWith(descriptors []string, args ...string) error {
 // does so by itself. A manager that does not listen is no reason to end.
 func Notify(state string) { _, _ = sd.SdNotify(false, state) }
 
-// Stopping is what to Notify of when the end begins.
-const Stopping = sd.SdNotifyStopping
+// What to Notify of: all that was asked for is there; the end has begun.
+const (
+	Ready    = sd.SdNotifyReady
+	Stopping = sd.SdNotifyStopping
+)
 
 // Descriptor is the open file whose descriptor's number an environment variable
 // holds, or nil if it is not set. Programs started later do not inherit it.
@@ -144,7 +147,7 @@ func (p *Process) Background() bool { return p.pipe != nil }
 // error stay.
 func (p *Process) Ready(keepOutput bool) error {
 	if p.pipe == nil {
-		Notify(sd.SdNotifyReady)
+		Notify(Ready)
 		return nil
 	}
 	if err := detach(keepOutput); err != nil {
