@@ -47,8 +47,10 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
 	"github.com/wg-bond/wg-bond/cmd/internal/units"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
+	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/schedulers"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 // Suffix is what a side file's name has in place of ".conf".
@@ -104,6 +106,14 @@ type Path struct {
 	// of whole IP packets, both directions; 0: no limit.
 	MonthlyQuota uint64
 	QuotaDay     int // of the month, 1 to 31
+}
+
+// Spec is the path as a Bind takes it.
+func (p *Path) Spec() mux.PathSpec {
+	return mux.PathSpec{
+		Name: p.Name, Device: p.Device, Match: p.Match, Relay: p.Relay, RelayKey: control.Key(p.RelayKey),
+		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
+	}
 }
 
 // Serve is the table [serve].

@@ -217,10 +217,7 @@ func (r *running) makePlan() error {
 func (r *running) makeBind(traces func(session string) io.Writer) error {
 	var specs []mux.PathSpec
 	for _, p := range r.files.Bond.Paths {
-		specs = append(specs, mux.PathSpec{
-			Name: p.Name, Device: p.Device, Match: p.Match, Relay: p.Relay, RelayKey: control.Key(p.RelayKey),
-			Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
-		})
+		specs = append(specs, p.Spec())
 	}
 	var err error
 	r.bind, err = conn.NewBind(conn.Config{
