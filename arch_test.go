@@ -65,6 +65,8 @@ var imports = []importRule{
 		"a lender forwards unread: it has no use for the engine"},
 	{"plugins/...", []string{"plugins/...", "schedulers/..."},
 		"a plugin's author needs the scheduler's interface and no engine"},
+	{"cmd/embed", []string{"cmd/internal/bondconf", "cmd/internal/uapi", "conn", "conn/front", "schedulers", "schedulers/builtin", "wgbond/control"},
+		"the one door for programs that are not ours: the patches need what the side file says, and must not get at the rest of cmd"},
 	{"cmd/...", []string{"cmd/...", "conn/...", "plugins/...", "relayd/...", "schedulers/...", "wgbond/..."},
 		"commands wire everything"},
 }
