@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +87,60 @@ func TestStockToolsOnOurDevice(t *testing.T) {
 	client.sameState(before)
 	_ = stock.Process.Signal(syscall.SIGTERM)
 	_ = stock.Wait()
+}
+
+// TestBondByWgQuick: an interface in /etc/wireguard with a side file beside it
+// bonds when the stock wg-quick brings it up by name, and by wg-bond's own
+// commands.
+func TestBondByWgQuick(t *testing.T) {
+	ms := machines(t, 2)
+	client, server := ms[0], ms[1]
+	if _, err := exec.LookPath("wg-quick"); err != nil {
+		t.Skip("this test needs wg-quick")
+	}
+	if _, err := os.Stat("/sys/module/wireguard"); err == nil {
+		t.Skip("this kernel has WireGuard, and wg-quick would use that")
+	}
+	const own = "mount -t tmpfs tmpfs /etc/wireguard"
+	if _, stderr, err := client.Try("unshare", "-m", "sh", "-ec", own); err != nil {
+		t.Skipf("an /etc/wireguard of our own cannot be had here: %v\n%s", err, stderr)
+	}
+	t.Setenv("WG_QUICK_USERSPACE_IMPLEMENTATION", "wg-bond")
+	for n, device := range []string{"wgbt-p1", "wgbt-p2"} {
+		net := fmt.Sprintf("10.99.%d.", n+1)
+		nstest.Cable(client.Namespace, server.Namespace, device, net+"1/24", net+"2/24")
+	}
+	client.Run("ip", "route", "add", "10.99.1.2/32", "via", "10.99.2.2", "metric", "9")
+	for _, m := range ms {
+		m.Run("sysctl", "-q", "-w", "net.ipv4.conf.all.rp_filter=2")
+	}
+	server.serve("wgbt-m5")
+	client.file("wgbt-d5.conf", clientConf)
+	client.file("wgbt-d5.bond.toml", clientSide)
+	for _, up := range []string{"wg-quick up wgbt-d5", "wg-bond up wgbt-d5", "wg-bond wgbt-d5"} {
+		client.Run("unshare", "-m", "sh", "-ec", own+"; cp -p "+client.dir+"/wgbt-d5.* /etc/wireguard; exec "+up)
+		var names []string
+		if up != "wg-bond wgbt-d5" {
+			eventually(t, "both paths after "+up, func() bool {
+				_, _, _ = client.Try("ping", "-c", "1", "-W", "1", "10.77.0.1")
+				names = nil
+				if b := client.status("wgbt-d5").Peers[0].Bond; b != nil && b.Bonded {
+					for _, p := range b.Paths {
+						if p.State == "active" {
+							names = append(names, p.Name)
+						}
+					}
+				}
+				return slices.Equal(names, []string{"wgbt-p1", "second"})
+			})
+		}
+		down := "wg-bond down "
+		if client.status("wgbt-d5").Role == "device" {
+			down = "wg-quick down "
+		}
+		client.Run(strings.Fields(down)[0], "down", client.dir+"/wgbt-d5.conf")
+		client.ended("wgbt-d5")
+	}
 }
 
 // TestDevice: a device of either kind is ready when the command says so, and

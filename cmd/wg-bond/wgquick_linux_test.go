@@ -159,6 +159,29 @@ func TestLikeWgQuick(t *testing.T) {
 	}
 }
 
+// TestWorldReadable: of a private key that everybody can read both warn in the
+// same words, and of one in a directory that nobody else can enter neither.
+func TestWorldReadable(t *testing.T) {
+	m := machines(t, 1)[0]
+	if _, err := exec.LookPath("wg-quick"); err != nil {
+		t.Skip("this test needs wg-quick")
+	}
+	conf := m.file("wgbt-w2.conf", "[Interface]\n")
+	for _, c := range []struct {
+		dir, file os.FileMode
+		warning   string
+	}{{0o755, 0o644, "Warning: `" + conf + "' is world accessible\n"}, {0o755, 0o600, ""}, {0o700, 0o644, ""}} {
+		if err := errors.Join(os.Chmod(m.dir, c.dir), os.Chmod(conf, c.file)); err != nil {
+			t.Fatal(err)
+		}
+		for _, program := range []string{"wg-quick", "wg-bond"} {
+			if _, stderr, err := m.Try(program, "strip", conf); err != nil || stderr != c.warning {
+				t.Errorf("%s, directory %o, file %o: %v %q", program, c.dir, c.file, err, stderr)
+			}
+		}
+	}
+}
+
 // take reads a file and removes it; without one it is empty.
 func take(t *testing.T, path string) string {
 	t.Helper()

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -228,6 +230,53 @@ func TestDNS(t *testing.T) {
 	got, err := os.ReadFile(filepath.Join(dir, "log"))
 	want := "-a wgbt-q3 -m 0 -x\nnameserver 9.9.9.9\nnameserver 2620:fe::fe\nsearch home.arpa lan\n-d wgbt-q3 -f\n"
 	if err != nil || string(got) != want {
+		t.Errorf("%v %s", err, cmp.Diff(want, string(got)))
+	}
+}
+
+// TestMain is also what stands in for resolvectl: it notes what it is called
+// by, and given.
+func TestMain(m *testing.M) {
+	log := os.Getenv("RESOLVECTL_LOG")
+	if log == "" || os.Args[0] != "resolvconf" {
+		os.Exit(m.Run())
+	}
+	stdin, err := io.ReadAll(os.Stdin)
+	file, openErr := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err := errors.Join(err, openErr); err != nil {
+		panic(err)
+	}
+	fmt.Fprintf(file, "%s\n%s", strings.Join(os.Args, " "), stdin)
+	file.Close()
+}
+
+// TestSystemdResolved: without a resolvconf, resolvectl is called by that name.
+func TestSystemdResolved(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(dir, "resolvectl"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(dir, "log")
+	t.Setenv("RESOLVECTL_LOG", log)
+	h, _, _, _ := newHost(t, "wgbt-q4")
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", dir)
+	facts, err := h.Facts(nil)
+	if err != nil || facts.Resolvconf != Resolvectl || facts.DNSPrefix != "" {
+		t.Fatalf("%+v, %v", facts, err)
+	}
+	set := SetDNS{Program: facts.Resolvconf, Entry: "wgbt-q4", Servers: []netip.Addr{netip.MustParseAddr("9.9.9.9")}, Search: []string{"lan"}}
+	undo, err := h.Foresee(set)
+	if err := errors.Join(err, h.Do(t.Context(), set, undo), h.Undo(undo)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", path)
+	got, err := os.ReadFile(log)
+	if want := "resolvconf -a wgbt-q4 -m 0 -x\nnameserver 9.9.9.9\nsearch lan\nresolvconf -d wgbt-q4 -f\n"; err != nil || string(got) != want {
 		t.Errorf("%v %s", err, cmp.Diff(want, string(got)))
 	}
 }

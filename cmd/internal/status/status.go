@@ -8,7 +8,8 @@ import "slices"
 // fields are added, never renamed; docs/status.md describes each of them.
 type Interface struct {
 	Name string `json:"interface"`
-	// Role is "up" or "serve".
+	// Role is "up", "serve", or "device" for a bare device that others, like
+	// wg-quick, set up.
 	Role       string `json:"role"`
 	PID        int    `json:"pid"` // of the process that runs it
 	PublicKey  string `json:"public_key,omitempty"`

@@ -69,7 +69,7 @@ func (f *Facts) last() *status.Interface { return f.Looks[len(f.Looks)-1].Interf
 // server: without a bond there is one path at a time. A server's own clients
 // are theirs to ask.
 func server(f *Facts) (found []Finding) {
-	if f.last().Role != "up" {
+	if f.last().Role == "serve" {
 		return nil
 	}
 	for _, p := range f.last().Peers {
@@ -83,7 +83,7 @@ func server(f *Facts) (found []Finding) {
 
 // paths: which do not work, and why; and whether there are two.
 func paths(f *Facts) (found []Finding) {
-	if f.last().Role != "up" {
+	if f.last().Role == "serve" {
 		return nil
 	}
 	remedies := map[string]string{
