@@ -1,0 +1,136 @@
+package judge
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/wg-bond/wg-bond/wgbond/sim/tcp"
+)
+
+// short is s in 20 s, of which 15 count.
+func short(s Scenario) Scenario {
+	s.Time, s.Fetch = 20*time.Second, nil
+	return s
+}
+
+// goodput is that of the scenario, Mbit/s.
+func goodput(t *testing.T, s Scenario) float64 {
+	t.Helper()
+	return mustRun(t, s).Goodput / mbit
+}
+
+// TestFurther holds the engine to what it reached beside the standard scenarios,
+// as TestFloors does: in the comments is what it reached when the floor was set,
+// and what was aimed at where that is more.
+func TestFurther(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute of computing")
+	}
+	alone := func(s Scenario) float64 { // over its first path, which is the best
+		return goodput(t, s.Stock(0))
+	}
+	for _, f := range []struct {
+		name  string
+		ratio func() float64 // of goodputs
+		floor float64
+	}{
+		// N equal paths, over N times one of them.
+		{"many-1", func() float64 { s := short(Many(1)); return goodput(t, bonded(s)) / alone(s) }, .96},     // .990
+		{"many-2", func() float64 { s := short(Many(2)); return goodput(t, bonded(s)) / 2 / alone(s) }, .96}, // .995
+		{"many-4", func() float64 { s := short(Many(4)); return goodput(t, bonded(s)) / 4 / alone(s) }, .96}, // .997
+		{"many-8", func() float64 { s := short(Many(8)); return goodput(t, bonded(s)) / 8 / alone(s) }, .96}, // .994
+
+		// Two addresses of one link, over that link with stock WireGuard: no worse.
+		{"shared", func() float64 { s := short(Shared()); return goodput(t, bonded(s)) / alone(s) }, .96}, // .990
+
+		// A full upload meanwhile, over the download without it. Stock WireGuard has
+		// .88 and .92 of its own: acknowledgements take a part, the rest is TCP's.
+		{"reverse-equal", func() float64 { s := short(Equal()); return goodput(t, bonded(Reverse(s))) / goodput(t, bonded(s)) }, .79},     // .822
+		{"reverse-unequal", func() float64 { s := short(Unequal()); return goodput(t, bonded(Reverse(s))) / goodput(t, bonded(s)) }, .88}, // .914; aim .9
+
+		// 30 flows, over as many on the best path: aim 1.
+		{"parallel-unequal", func() float64 { s := short(Parallel(Unequal())); return goodput(t, bonded(s)) / alone(s) }, 1.2}, // 1.268
+		{"parallel-extreme", func() float64 { s := short(Parallel(Extreme())); return goodput(t, bonded(s)) / alone(s) }, .96}, // .992
+
+		// A page, over the best path: aim 1. While the rates are unknown, packets
+		// beyond the cold window of the near path go to the far one at once.
+		{"page-equal", func() float64 { s := Page(Equal()); return goodput(t, bonded(s)) / alone(s) }, 2.3},     // 2.428
+		{"page-unequal", func() float64 { s := Page(Unequal()); return goodput(t, bonded(s)) / alone(s) }, .49}, // .509
+		{"page-extreme", func() float64 { s := Page(Extreme()); return goodput(t, bonded(s)) / alone(s) }, .12}, // .130
+
+		// The other way, over the sum of the paths alone.
+		{"up-seed", func() float64 { s := Uploaded(Seed()); return goodput(t, bonded(s)) / 2 / alone(s) }, .92},                     // .952
+		{"up-unequal", func() float64 { s := short(Uploaded(Unequal())); return goodput(t, bonded(s)) / (alone(s) * 25 / 20) }, .9}, // .992
+		{"up-four", func() float64 {
+			s := short(Uploaded(Four()))
+			return goodput(t, bonded(s)) / (goodput(t, s.Stock(3)) * 38.6 / 20)
+		}, .9},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			got := f.ratio()
+			t.Logf("%.3f", got)
+			if got < f.floor {
+				t.Errorf("%.3f, at least %.2f is required", got, f.floor)
+			}
+		})
+	}
+}
+
+// TestShuffled: a path that reorders by three packets, or by 10 ms, costs no more
+// than .05 of aggregation benefit.
+func TestShuffled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten seconds of computing")
+	}
+	plain := short(Unequal())
+	without := goodput(t, bonded(plain))
+	slower := goodput(t, plain.Stock(1)) // what AB is counted in
+	for _, test := range []struct {
+		path int
+		late time.Duration
+		most float64
+	}{
+		{0, 2 * ms, .05}, // at 20 Mbit/s three packets take 1.8 ms
+		{1, 8 * ms, .05}, // at 5, 7.1 ms
+		{1, 10 * ms, .05},
+		{0, 10 * ms, .23}, // 17 packets, and every one is taken for lost: .198
+	} {
+		t.Run(fmt.Sprintf("path=%d/late=%v", test.path, test.late), func(t *testing.T) {
+			t.Parallel()
+			r := mustRun(t, bonded(short(Shuffled(test.path, test.late))))
+			lost := (without - r.Goodput/mbit) / slower
+			t.Logf("%.3f", lost)
+			if lost > test.most {
+				t.Errorf("AB is lower by %.3f, at most %.2f is allowed\n%v", lost, test.most, r)
+			}
+		})
+	}
+}
+
+// TestRekeyed: a new key pair in mid-transfer leaves no dip. What is compared is
+// the same transfer without: up to the change they are the same.
+func TestRekeyed(t *testing.T) {
+	for _, make := range []func(int) tcp.Control{tcp.NewCubic, tcp.NewBBR} {
+		s := bonded(short(Unequal()))
+		s.TCP, s.Ping = make, 20*ms
+		plain := mustRun(t, s)
+		s.Rekey = 9 * time.Second
+		r := mustRun(t, s)
+		if r.Tunnel.Late+r.Tunnel.Duplicates > plain.Tunnel.Late+plain.Tunnel.Duplicates || r.Tunnel.OutOfOrder > plain.Tunnel.OutOfOrder {
+			t.Errorf("packets of the old or the new key pair came late: %+v, without %+v", r.Tunnel, plain.Tunnel)
+		}
+		// No tenth of a second around either change with less than half the rate.
+		for _, at := range []time.Duration{9 * time.Second, 18 * time.Second} {
+			for from := at - 200*ms; from < at+time.Second; from += binWidth {
+				if rate := r.Rate(from, from+binWidth); rate < r.Goodput/2 {
+					t.Errorf("from %v on, %v brought %.1f Mbit/s: half of %.1f or more is required", from, binWidth, rate/mbit, r.Goodput/mbit)
+				}
+			}
+		}
+		if r.PingGap > 100*ms+s.Ping || r.Lost > plain.Lost {
+			t.Errorf("%v without a ping's answer, %d lost; without a new key pair %v, %d", r.PingGap, r.Lost, plain.PingGap, plain.Lost)
+		}
+	}
+}
