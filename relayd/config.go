@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/relayd/access"
+	"github.com/wg-bond/wg-bond/relayd/ledger"
+	"github.com/wg-bond/wg-bond/relayd/when"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -28,6 +30,14 @@ type Config struct {
 	Invitations string
 	// Open is what whoever is near may borrow.
 	Open access.Open
+	// Ledger says how much is lent, and When says when; Sys is where it is read
+	// what feeds this machine.
+	Ledger ledger.Config
+	When   when.Rules
+	Sys    when.Sys
+	// Audit gets a line for all that the lender may want to know later: who
+	// borrowed what from when to when. Nil: none.
+	Audit *slog.Logger
 	// Tunnel reports whether a device is a WireGuard tunnel of this machine.
 	// By those nothing is lent: what was borrowed is not lent on, and a relay
 	// that reaches its targets through its own borrowers would go in circles.
@@ -115,8 +125,10 @@ func (c *Config) complete() error {
 	if c.Counters == nil {
 		c.Counters = deviceCounters
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+	for _, l := range []**slog.Logger{&c.Log, &c.Audit} {
+		if *l == nil {
+			*l = slog.New(slog.DiscardHandler)
+		}
 	}
 	return nil
 }

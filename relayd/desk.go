@@ -20,6 +20,7 @@ import (
 	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/relayd/spare"
+	"github.com/wg-bond/wg-bond/relayd/when"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
@@ -60,6 +61,7 @@ type desk struct {
 	links   map[string]*link // those that leases lead by, by device
 	watched time.Duration    // when they were last looked at
 	active  bool             // something was borrowed then
+	power   when.Power       // if the rules do not ask for it
 }
 
 // session is an authenticated borrower, with or without a lease.
@@ -69,6 +71,7 @@ type session struct {
 	loan      *loan
 	expires   time.Duration // if it has no loan
 	redeem    string        // why its invitation is no good; empty if it has said nothing of one
+	waiting   *home         // for the lender to lend again; nil: not
 }
 
 func newDesk(r *Relay, rand io.Reader) (*desk, error) {
@@ -140,6 +143,8 @@ func (d *desk) run(ctx context.Context) {
 			d.relay.blank <- t
 		case l := <-d.relay.broken:
 			d.end(l, lease.Unreachable, "the lent link is down")
+		case f := <-d.relay.asked:
+			f(d)
 		case <-d.relay.review:
 			d.expire(d.relay.now())
 		case <-timer.C:
@@ -288,6 +293,9 @@ func (d *desk) redeem(s *session, f *lease.Redeem) {
 
 // judge says what a session's borrower, at an address, may have.
 func (d *desk) judge(here *surroundings, s *session, at netip.Addr) (access.Standing, *lease.Refuse) {
+	if here.shut != "" {
+		return access.Standing{}, &lease.Refuse{Reason: lease.Paused, Text: here.shut}
+	}
 	standing, why := d.book.Judge(d.wall(), s.peer, here.isNear(at))
 	if why == "" {
 		return standing, nil
@@ -315,9 +323,12 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 		d.tell(s, from, &lease.Prove{ID: f.ID, Token: want})
 		return
 	}
-	here := d.look()
+	here := d.lookAround()
 	standing, refusal := d.judge(&here, s, from.peer.Addr())
 	if refusal != nil {
+		if refusal.Reason == lease.Paused {
+			s.waits(from)
+		}
 		if s.loan != nil {
 			d.forget(s.loan, refusal.Text)
 		}
@@ -345,16 +356,38 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 		d.relay.count.granted.Add(1)
 		d.log.Info("lease granted", "borrower", s.peer.String(), "address", from.peer,
 			"target", l.target, "by", l.wan.LocalAddr(), "lifetime", lifetime)
+		d.relay.cfg.Audit.Info("lease granted", "borrower", s.peer.String(), "kind", kindNames[l.kind], "address", from.peer, "target", l.target)
 	} else if h := s.loan.home.Load(); *h != from {
 		if h.peer != from.peer {
 			d.relay.count.moved.Add(1)
 			d.log.Info("lease moved", "borrower", s.peer.String(), "address", from.peer, "was", h.peer, "target", s.loan.target)
+			d.relay.cfg.Audit.Info("lease moved", "borrower", s.peer.String(), "address", from.peer, "was", h.peer)
 		}
 		d.place(s.loan, from)
 	}
 	l := s.loan
 	l.expires, l.lifetime = now+lifetime, lifetime
-	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: lease.Terms{Rate: standing.Meter.Rate(), Left: standing.Left}})
+	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: d.terms(standing)})
+}
+
+// terms are what somebody may have, within what the lender lends.
+func (d *desk) terms(standing access.Standing) lease.Terms {
+	t := lease.Terms{Rate: standing.Meter.Rate(), Left: standing.Left}
+	if rate := d.relay.cfg.Ledger.Rate; rate > 0 && (t.Rate == 0 || rate < t.Rate) {
+		t.Rate = rate
+	}
+	if left := d.relay.ledger.Left(); left != access.Unlimited {
+		t.Left = min(t.Left, left)
+	}
+	return t
+}
+
+// lookAround is look, and whether anything is lent.
+func (d *desk) lookAround() surroundings {
+	here := d.look()
+	d.settle()
+	here.shut = d.shut()
+	return here
 }
 
 // refuse answers a request with no.
@@ -363,6 +396,7 @@ func (d *desk) refuse(s *session, from home, f *lease.Request, refusal *lease.Re
 	d.relay.count.refused.Add(1)
 	d.log.Info("refused a lease", "borrower", s.peer.String(), "address", from.peer,
 		"target", f.Target, "reason", refusal.Reason.String(), "text", refusal.Text)
+	d.relay.cfg.Audit.Info("lease refused", "borrower", s.peer.String(), "address", from.peer, "target", f.Target, "why", refusal.Text)
 	d.tell(s, from, refusal)
 }
 
@@ -405,13 +439,16 @@ func (d *desk) grant(now time.Duration, here *surroundings, s *session, standing
 		d.log.Warn("the way to a target leads through a tunnel of our own; set device to the link that is to be lent", "target", target, "tunnel", device)
 		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the way there leads through a tunnel of the lender's, which is not lent on"}
 	}
+	if text := d.refusesDevice(device); text != "" {
+		return nil, &lease.Refuse{Reason: lease.Paused, Text: text}
+	}
 	wan, err := d.open(target)
 	if err != nil {
 		d.log.Warn("opening a socket on the lent device", "device", d.relay.cfg.Device, "error", err)
 		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the lent link is down"}
 	}
 	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s,
-		meter: standing.Meter, kind: standing.Kind, link: d.linkTo(device), hint: lease.Hint{Up: lease.Unlimited, Down: lease.Unlimited}, moved: now}
+		meter: standing.Meter, kind: standing.Kind, total: d.relay.ledger.Meter(), granted: d.wall(), link: d.linkTo(device), hint: lease.Hint{Up: lease.Unlimited, Down: lease.Unlimited}, moved: now}
 	l.used.Store(int64(now))
 	d.loans[l] = struct{}{}
 	d.relay.count.leases.Store(int64(len(d.loans)))
@@ -465,6 +502,7 @@ func (d *desk) end(l *loan, reason lease.Reason, text string) {
 
 // forget ends a lease without a word.
 func (d *desk) forget(l *loan, why string) {
+	d.account(l)
 	delete(d.loans, l)
 	d.relay.count.leases.Store(int64(len(d.loans)))
 	table := maps.Clone(*d.relay.table.Load())
@@ -480,20 +518,30 @@ func (d *desk) forget(l *loan, why string) {
 		d.log.Debug("closing a lease's socket", "error", err)
 	}
 	d.log.Info("lease ended", "borrower", l.peer.String(), "target", l.target, "why", why)
+	d.relay.cfg.Audit.Info("lease ended", "borrower", l.peer.String(), "address", l.home.Load().peer, "target", l.target, "why", why,
+		"since", l.granted, "up", l.accounted.Up, "down", l.accounted.Down)
 }
 
 // expire ends what is over.
 func (d *desk) expire(now time.Duration) {
 	var here surroundings
 	if len(d.loans) > 0 {
-		here = d.look()
+		here = d.lookAround()
 		if err := d.book.Settle(); err != nil {
 			d.log.Warn("what was borrowed cannot be written down, so no more is lent by invitation", "error", err)
 		}
 	}
 	for _, l := range slices.Collect(maps.Keys(d.loans)) {
 		if _, refusal := d.judge(&here, l.session, l.home.Load().peer.Addr()); refusal != nil {
+			if refusal.Reason == lease.Paused {
+				l.session.waits(*l.home.Load())
+				l.session.expires = now + sessionLife
+			}
 			d.end(l, refusal.Reason, refusal.Text)
+			continue
+		}
+		if text := d.refusesDevice(l.link.device); text != "" {
+			d.end(l, lease.Paused, text)
 			continue
 		}
 		if text := d.refusesTarget(&here, l.target); text != "" { // it was not when the lease began
@@ -507,6 +555,7 @@ func (d *desk) expire(now time.Duration) {
 			d.end(l, lease.Ended, "unused for long")
 		}
 	}
+	d.invite()
 	for index, s := range d.sessions {
 		if s.loan == nil && now >= s.expires {
 			delete(d.sessions, index)

@@ -24,6 +24,10 @@ const (
 	pacedStep  = 5 * time.Millisecond
 	pacedSlack = 1.1
 	pacedLeast = 32_000
+
+	// rateShare of the lender's rate is told to the borrowers, and at least
+	// rateLeast of it for either direction.
+	rateShare, rateLeast = 0.97, 0.1
 )
 
 // DeviceCounters reads how much a device has received and sent since whenever,
@@ -33,6 +37,7 @@ type DeviceCounters func(device string) (read func() (received, sent uint64, ok 
 
 // link is a device that is lent: what of it was borrowed, and what is spare.
 type link struct {
+	device   string
 	read     func() (received, sent uint64, ok bool)
 	header   int
 	up, down atomic.Uint64 // forwarded, as the device counts: bytes
@@ -43,7 +48,7 @@ type link struct {
 }
 
 func newLink(device string, counters DeviceCounters) *link {
-	k := &link{spareUp: spare.None, spareDown: spare.None}
+	k := &link{device: device, spareUp: spare.None, spareDown: spare.None}
 	if device != "" {
 		k.read, k.header = counters(device)
 	}
@@ -124,9 +129,29 @@ func (d *desk) share(now time.Duration, l *loan, way int, spared uint64) uint64 
 	return uint64(max(float64(spared)/n, float64(spared)-others))
 }
 
+// within is what a link has to spare within the rate that is lent.
+func (d *desk) within(k *link) (up, down uint64) {
+	rate := float64(d.relay.cfg.Ledger.Rate)
+	if rate == 0 {
+		return k.spareUp, k.spareDown
+	}
+	var used [2]float64
+	for l := range d.loans {
+		used[0] += l.use[0].rate
+		used[1] += l.use[1].rate
+	}
+	// What one direction uses the other has not; a little is left to either, to
+	// begin with, and for what comes in bursts.
+	of := func(spared uint64, other float64) uint64 {
+		return min(spared, uint64(max(rateShare*rate-other, rateLeast*rate)))
+	}
+	return of(k.spareUp, used[1]), of(k.spareDown, used[0])
+}
+
 // hint tells a borrower what is spare, if that is news.
 func (d *desk) hint(now time.Duration, l *loan) {
-	h := lease.Hint{Up: d.share(now, l, 0, l.link.spareUp), Down: d.share(now, l, 1, l.link.spareDown)}
+	up, down := d.within(l.link)
+	h := lease.Hint{Up: d.share(now, l, 0, up), Down: d.share(now, l, 1, down)}
 	if h.Up == spare.None {
 		l.pace.Store(0)
 	} else {

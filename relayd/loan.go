@@ -10,6 +10,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
+	"github.com/wg-bond/wg-bond/relayd/ledger"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
@@ -49,6 +50,7 @@ type loan struct {
 	count  *counters
 	meter  *access.Meter // what the borrower has left; nil: no limit
 	kind   access.Kind   // why it may borrow
+	total  *access.Meter // what the lender lends, to all together
 
 	home  atomic.Pointer[home]
 	heard atomic.Int64 // when the target last answered, relay time + 1; 0: never
@@ -62,13 +64,15 @@ type loan struct {
 	pace    atomic.Uint64    // how fast packets go up, bytes per second; 0: as they come
 
 	// Owned by the desk.
-	use      [2]use // up and down
-	hint     lease.Hint
-	hinted   time.Duration // when hint was told; relay time, as all below
-	moved    time.Duration // when anything was last carried
-	session  *session
-	expires  time.Duration
-	lifetime time.Duration // as granted last
+	use       [2]use // up and down
+	accounted ledger.Carried
+	granted   time.Time
+	hint      lease.Hint
+	hinted    time.Duration // when hint was told; relay time, as all below
+	moved     time.Duration // when anything was last carried
+	session   *session
+	expires   time.Duration
+	lifetime  time.Duration // as granted last
 }
 
 // admit decides whether one more packet may go to the target.
@@ -159,7 +163,7 @@ func (l *loan) fromTarget(now time.Duration, ms []udp.Message, out [][]byte) [][
 		case wire.LeaseControl:
 			l.count.drop(DropWANControl)
 		default:
-			if !l.meter.Take(now, l.onTheWire(len(m.Buf))) {
+			if !l.take(now, l.onTheWire(len(m.Buf))) {
 				l.count.drop(DropAllowance)
 				continue
 			}
@@ -170,6 +174,24 @@ func (l *loan) fromTarget(now time.Duration, ms []udp.Message, out [][]byte) [][
 	l.link.down.Add(uint64(came)) // whatever became of it, the link carried it
 	l.carried[1].Add(uint64(accepted))
 	return out
+}
+
+// take asks to carry a packet of so many bytes, headers included.
+func (l *loan) take(now time.Duration, bytes int) bool {
+	if !l.meter.Take(now, bytes) {
+		return false
+	}
+	if !l.total.Take(now, bytes) {
+		l.meter.Return(bytes)
+		return false
+	}
+	return true
+}
+
+// giveBack returns what was taken for a packet that was not carried.
+func (l *loan) giveBack(bytes int) {
+	l.meter.Return(bytes)
+	l.total.Return(bytes)
 }
 
 // onTheWire is how long the IP packet of a datagram is on the lent link.

@@ -11,6 +11,7 @@ type surroundings struct {
 	own  map[netip.Addr]string // our addresses, and the device of each
 	near []netip.Prefix        // on our links, other than the lent one
 	lent string                // device; may be empty
+	shut string                // why nothing is lent now; empty if it is
 }
 
 // look reads the interfaces. What cannot be read is missing.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/relayd/access"
+	"github.com/wg-bond/wg-bond/relayd/ledger"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
@@ -24,6 +25,8 @@ type Relay struct {
 	cfg       Config
 	start     time.Time
 	book      *access.Book
+	ledger    *ledger.Ledger
+	paused    atomic.Bool
 	listeners []*listener
 	count     counters
 
@@ -35,6 +38,7 @@ type Relay struct {
 	blank  chan *letter  // letters to write on
 	broken chan *loan    // leases whose link is gone
 	review chan struct{} // room for one: judge all leases anew
+	asked  chan func(*desk)
 	done   chan struct{} // closed when Run ends
 	loans  sync.WaitGroup
 }
@@ -61,10 +65,13 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, start: time.Now(),
 		inbox: make(chan *letter, inboxSize), blank: make(chan *letter, inboxSize),
-		broken: make(chan *loan), review: make(chan struct{}, 1), done: make(chan struct{}),
+		broken: make(chan *loan), review: make(chan struct{}, 1), asked: make(chan func(*desk)), done: make(chan struct{}),
 	}
 	var err error
 	if r.book, err = access.NewBook(access.Config{Lender: cfg.PrivateKey.Public(), Listed: cfg.Allow, Open: cfg.Open, Path: cfg.Invitations}); err != nil {
+		return nil, fmt.Errorf("relayd: %w", err)
+	}
+	if r.ledger, err = ledger.Open(cfg.Ledger); err != nil {
 		return nil, fmt.Errorf("relayd: %w", err)
 	}
 	r.table.Store(&map[netip.AddrPort]*loan{})
@@ -139,7 +146,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	err = g.Wait()
 	close(r.done)
 	r.loans.Wait()
-	return errors.Join(err, r.book.Close())
+	return errors.Join(err, r.book.Close(), r.ledger.Close())
 }
 
 func (r *Relay) closeListeners() {
@@ -217,9 +224,10 @@ func (l *listener) dispatch(now time.Duration, ms []udp.Message) {
 			count.drop(DropNoLease)
 		case !current.admit(now):
 			count.drop(DropUnanswered)
-		case !current.meter.Take(now, current.onTheWire(len(m.Buf))):
+		case !current.take(now, current.onTheWire(len(m.Buf))):
 			count.drop(DropAllowance)
 		case !current.up.push(&m.Buf):
+			current.giveBack(current.onTheWire(len(m.Buf)))
 			count.drop(DropQueueFull)
 		default:
 			current.used.Store(int64(now))

@@ -19,12 +19,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/wg-bond/wg-bond/relayd/internal/durable"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
@@ -428,18 +428,7 @@ func (b *Book) saveLocked() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(b.cfg.Path)
-	f, err := os.CreateTemp(dir, filepath.Base(b.cfg.Path)+".*.tmp") // mode 0600
-	if err != nil {
-		return fmt.Errorf("the file of invitations: %w", err)
-	}
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), b.cfg.Path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := durable.Write(b.cfg.Path, append(data, '\n')); err != nil {
 		return fmt.Errorf("the file of invitations: %w", err)
 	}
 	return nil

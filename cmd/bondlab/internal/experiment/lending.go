@@ -42,6 +42,9 @@ type LentReading struct {
 	// again; and the median of its pings in each.
 	Before, During, After             float64
 	PingBefore, PingDuring, PingAfter time.Duration
+	// What the link carried besides the owner's packets while the owner transferred
+	// and the borrower joined in.
+	Beside float64
 	// What the borrower took of what the owner left: all, and half.
 	TakenIdle, TakenHalf float64
 	// The owner's pings on the idle link, and then with the borrower.
@@ -89,9 +92,9 @@ func Lend(l *lab.Lab, p Plan) (*Lent, error) {
 				return out, fmt.Errorf("run %d, %s: %w", run+1, c.name(), err)
 			}
 			c.Readings = append(c.Readings, got)
-			p.Progress("run %d/%d  %-16s owner %.2f, %.2f, %.2f Mbit/s, ping %d, %d, %d ms; taken %.3f of all, %.3f of half, ping %d, %d, %d ms\n",
+			p.Progress("run %d/%d  %-16s owner %.2f, %.2f, %.2f Mbit/s, ping %d, %d, %d ms, %.3f Mbit/s beside it; taken %.3f of all, %.3f of half, ping %d, %d, %d ms\n",
 				run+1, p.Runs, c.name(), got.Before/1e6, got.During/1e6, got.After/1e6,
-				got.PingBefore.Milliseconds(), got.PingDuring.Milliseconds(), got.PingAfter.Milliseconds(), got.TakenIdle, got.TakenHalf,
+				got.PingBefore.Milliseconds(), got.PingDuring.Milliseconds(), got.PingAfter.Milliseconds(), got.Beside/1e6, got.TakenIdle, got.TakenHalf,
 				got.PingQuiet.Milliseconds(), got.PingIdle.Milliseconds(), got.PingHalf.Milliseconds())
 		}
 	}
@@ -202,12 +205,20 @@ func (m *lending) taken(p part, owns *measure.Arrivals) float64 {
 	if m.c.Up {
 		d = &m.link.Up
 	}
-	s := (p.to - p.from).Seconds()
 	own := 0.
 	if owns != nil {
 		own = owns.Rate(p.from, p.to) * ownerOverhead
 	}
-	return (float64(p.carried)*8/s - own) / (float64(d.Rate) - own)
+	return m.beside(p, owns) / (float64(d.Rate) - own)
+}
+
+// beside is what the link carried in a part besides the owner's packets, bit/s.
+func (m *lending) beside(p part, owns *measure.Arrivals) float64 {
+	rate := float64(p.carried) * 8 / (p.to - p.from).Seconds()
+	if owns != nil {
+		rate -= owns.Rate(p.from, p.to) * ownerOverhead
+	}
+	return rate
 }
 
 // run lets the borrower have the idle link, then the owner joins in with half
@@ -240,6 +251,7 @@ func (m *lending) run(got *LentReading) error {
 	*got = LentReading{
 		Before: rate(parts[3]), During: rate(parts[4]), After: rate(parts[5]),
 		PingBefore: parts[3].ping, PingDuring: parts[4].ping, PingAfter: parts[5].ping,
+		Beside:    m.beside(parts[4], all),
 		TakenIdle: m.taken(parts[1], nil), TakenHalf: m.taken(parts[2], half),
 		PingQuiet: parts[0].ping, PingIdle: parts[1].ping, PingHalf: parts[2].ping,
 	}
