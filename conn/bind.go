@@ -33,6 +33,9 @@ type Config struct {
 	// Exclude names devices that are never a path unless one is named for
 	// them: tunnels above all. It is asked whenever devices change; nil: none.
 	Exclude func() []string
+	// Seek is told on which devices lenders are wanted, whenever that changes;
+	// the answers come by SetLenders. It must not block. Nil: nobody looks.
+	Seek func(devices []string)
 	// Scheduler makes the scheduler of one session.
 	Scheduler func() schedulers.Scheduler
 	// Mark is the fwmark of all sockets until SetMark says otherwise.
@@ -83,6 +86,8 @@ type Bind struct {
 	private control.Key
 	peers   []Peer
 	paths   pathSet
+	lenders lenders
+	sought  []string // as Seek was told
 	mark    uint32
 	watch   *watch // nil while closed
 }

@@ -384,7 +384,7 @@ func TestPathsMatch(t *testing.T) {
 		{[]string{"wwan0", "wwan1", "wlan0"}, []string{"fixed=eth0", "modem=wwan1", "wlan0=wlan0", "wwan0=wwan0"}, 0},
 		{[]string{"wwan0", "wlan0", "tun0"}, []string{"fixed=eth0", "modem=wwan0", "wlan0=wlan0"}, 0},
 	} {
-		s.update(entries, devices(step.devices...), nil, 0)
+		s.update(entries, devices(step.devices...), nil, 0, nil)
 		if diff := cmp.Diff(step.want, names()); diff != "" || len(s.absent) != step.absent {
 			t.Errorf("%v: %d absent, want %d; -want +got:\n%s", step.devices, len(s.absent), step.absent, diff)
 		}
@@ -400,16 +400,16 @@ func TestPathsDamped(t *testing.T) {
 	used := func() bool { return s.has("b", mux.PathSpec{}) }
 	var waits []time.Duration
 	for range 6 {
-		s.update(nil, without, nil, now)
+		s.update(nil, without, nil, now, nil)
 		now += 100 * time.Millisecond
-		s.update(nil, with, nil, now)
+		s.update(nil, with, nil, now, nil)
 		came := now
 		for !used() {
 			if s.again <= now {
 				t.Fatalf("at %v b is left out, and next is %v", now, s.again)
 			}
 			now = s.again
-			s.update(nil, with, nil, now)
+			s.update(nil, with, nil, now, nil)
 		}
 		waits = append(waits, now-came)
 	}

@@ -9,13 +9,15 @@ import (
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 // pathSet turns what the user wants and what devices there are into paths.
 //
 //	entries (side file) ─┐                ┌─► paths: to dial by
 //	State (netwatch) ────┼─► update ──────┤
-//	exclude, now ────────┘                └─► absent: entries without a device, and why
+//	exclude, now ────────┤                └─► absent: entries without a device, and why
+//	choose (lenders) ────┘
 //
 // A device that comes and goes often is left out for a while (wgbond.Damping);
 // one that the user names outright is not, for its path stays and is damped in
@@ -27,6 +29,9 @@ type pathSet struct {
 	// taken are the devices that named entries with a Match have, by entry.
 	taken   map[int]string
 	devices map[string]*presence
+	seeking []string // devices on which lenders are wanted
+	entry   int      // being worked on
+	choose  func(at seat, only control.Key) (use []Lender, again time.Duration)
 }
 
 // presence is how a device has come and gone.
@@ -40,7 +45,9 @@ type presence struct {
 var anyDefault = []mux.Path{{PathSpec: mux.PathSpec{Name: "default"}}}
 
 // update takes in the devices of now.
-func (s *pathSet) update(entries []mux.PathSpec, state netwatch.State, exclude []string, now time.Duration) {
+func (s *pathSet) update(entries []mux.PathSpec, state netwatch.State, exclude []string, now time.Duration,
+	choose func(seat, control.Key) ([]Lender, time.Duration)) {
+	s.choose, s.seeking = choose, nil
 	if s.taken == nil {
 		s.taken, s.devices = map[int]string{}, map[string]*presence{}
 	}
@@ -59,6 +66,7 @@ func (s *pathSet) update(entries []mux.PathSpec, state netwatch.State, exclude [
 		}
 	}
 	for i, e := range entries {
+		s.entry = i
 		if e.Match.IsZero() {
 			s.add(e, state)
 			continue
@@ -74,7 +82,7 @@ func (s *pathSet) update(entries []mux.PathSpec, state netwatch.State, exclude [
 			spec := e
 			spec.Match, spec.Device = netwatch.Match{}, name
 			if e.Name == "" {
-				spec.Name = name
+				spec.Name = name // by a lender that is found, through has a better one
 				if e.Relay.IsValid() {
 					spec.Name += "-relay"
 				}
@@ -137,6 +145,10 @@ func (s *pathSet) offer(spec mux.PathSpec, state netwatch.State, found map[strin
 }
 
 func (s *pathSet) add(spec mux.PathSpec, state netwatch.State) {
+	if spec.Auto {
+		s.addAuto(spec, state)
+		return
+	}
 	if spec.Device != "" && s.has(spec.Device, spec) || len(s.paths) == schedulers.MaxPaths {
 		return // an entry further up has it
 	}
@@ -145,4 +157,19 @@ func (s *pathSet) add(spec mux.PathSpec, state netwatch.State) {
 		path.Way = mux.Way{Known: true, Reach: state.Reach(spec.Device)}
 	}
 	s.paths = append(s.paths, path)
+}
+
+// addAuto adds a path by each of the lenders chosen for the entry's device.
+func (s *pathSet) addAuto(spec mux.PathSpec, state netwatch.State) {
+	s.seeking = append(s.seeking, spec.Device)
+	use, again := s.choose(seat{s.entry, spec.Device}, spec.RelayKey)
+	if again > 0 && (s.again == 0 || again < s.again) {
+		s.again = again
+	}
+	if len(use) == 0 {
+		s.absent = append(s.absent, mux.Link{Name: spec.Name, Device: spec.Device, State: mux.LinkWaiting, Reason: "no lender is found nearby"})
+	}
+	for _, f := range use {
+		s.add(through(spec, f), state)
+	}
 }

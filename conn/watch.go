@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 const (
@@ -121,7 +122,12 @@ func (b *Bind) rescanLocked() {
 			w.failed = false
 		}
 	}
-	b.paths.update(b.cfg.Paths, state, b.cfg.Exclude(), w.scanned)
+	open := b.openLocked()
+	choose := func(at seat, only control.Key) ([]Lender, time.Duration) {
+		return b.lenders.choose(at, only, w.scanned, open)
+	}
+	b.paths.update(b.cfg.Paths, state, b.cfg.Exclude(), w.scanned, choose)
+	b.seekLocked()
 	for _, d := range *b.dialled.Load() {
 		d.SetPaths(b.paths.paths)
 	}

@@ -25,6 +25,9 @@ type commands struct {
 
 	Device deviceCommand `cmd:"" help:"Run a bare WireGuard device, as wireguard-go does. wg-bond NAME is the same."`
 
+	Relays relaysCommand `cmd:"" help:"List those who lend nearby, their terms, and what was measured of them."`
+	Borrow borrowCommand `cmd:"" help:"Redeem an invitation to borrow."`
+
 	Scheduler schedulerCommand `cmd:"" help:"List, try, change and compare what decides which path a packet takes."`
 
 	Completion clidoc.CompletionCommand `cmd:"" help:"Print a script that completes this command in a shell."`

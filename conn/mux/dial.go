@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/control"
@@ -24,10 +25,15 @@ type PathSpec struct {
 	Device          string         // bound to it; empty: as the routes say
 	Relay           netip.AddrPort // of a relayd to lease; invalid: none
 	RelayKey        control.Key    // that relayd's public key
+	Code            lease.Code     // an invitation to present to it; zero: none
 	Backup, Metered bool
 	Weight          float64 // relative; 0 means 1
 	MaxRate         float64 // bytes per second; 0: no limit
 
+	// Auto, in a Bind's configuration, stands for Relay: lenders that are found
+	// near the device, each a path; with a RelayKey, that one alone. Its paths
+	// have a Relay instead.
+	Auto bool
 	// Match, in a Bind's configuration, stands for Device: the Bind finds the
 	// devices that fit, as they come and go. Its paths have a Device instead.
 	Match netwatch.Match

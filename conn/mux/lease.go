@@ -38,7 +38,11 @@ func newLeaseKeeper(p *dialPath) (*leaseKeeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay %v: %w", p.spec.Relay, err)
 	}
-	borrower, err := lease.NewBorrower(lease.BorrowerConfig{Initiator: initiator, Target: p.target})
+	cfg := lease.BorrowerConfig{Initiator: initiator, Target: p.target}
+	if code := p.spec.Code; !code.IsZero() {
+		cfg.Redeem = &lease.Redeem{ID: code.ID(), Proof: code.Proof(p.spec.RelayKey, p.d.cfg.Private.Public())}
+	}
+	borrower, err := lease.NewBorrower(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("relay %v: %w", p.spec.Relay, err)
 	}

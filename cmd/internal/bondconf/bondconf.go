@@ -17,8 +17,9 @@
 //	[[path]]
 //	name = "neighbour"                # for status and plugins; the device's name unless set
 //	device = "wlan0"
-//	relay = "10.9.0.2:51900"          # a relayd near us
-//	relay-key = "…base64 X25519…"
+//	relay = "10.9.0.2:51900"          # a relayd near us; or "auto": those that are found nearby, several at once
+//	relay-key = "…base64 X25519…"     # its own; with "auto", of the only one that is meant
+//	relay-code = "K7QF-2M0A-…"        # its invitation, if it made one
 //	backup = true                     # only while no other path works
 //	weight = 2                        # relative, for schedulers that want it; 1 unless set
 //	[serve]                           # server side only
@@ -49,6 +50,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
@@ -97,7 +99,9 @@ type Path struct {
 	Device   string
 	Match    netwatch.Match // the devices that are meant, if not zero; then there is no Device
 	Relay    netip.AddrPort // invalid: straight to the server
+	Auto     bool           // by relays that are found near the device, instead of Relay
 	RelayKey wgconf.Key     // set if Relay is valid
+	Code     lease.Code     // an invitation of the relay's; zero: none
 	Backup   bool
 	Metered  bool
 	Weight   float64 // positive
@@ -111,7 +115,7 @@ type Path struct {
 // Spec is the path as a Bind takes it.
 func (p *Path) Spec() mux.PathSpec {
 	return mux.PathSpec{
-		Name: p.Name, Device: p.Device, Match: p.Match, Relay: p.Relay, RelayKey: control.Key(p.RelayKey),
+		Name: p.Name, Device: p.Device, Match: p.Match, Relay: p.Relay, Auto: p.Auto, RelayKey: control.Key(p.RelayKey), Code: p.Code,
 		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 	}
 }
@@ -189,6 +193,7 @@ var pathFields = []field[Path]{
 	{"network", setNetwork},
 	{"relay", setRelay},
 	{"relay-key", setRelayKey},
+	{"relay-code", setRelayCode},
 	{"backup", func(p *Path, v any) (string, string) { return setBool(&p.Backup, v) }},
 	{"metered", func(p *Path, v any) (string, string) { return setBool(&p.Metered, v) }},
 	{"weight", setWeight},
@@ -347,7 +352,7 @@ func (p *parser) complete(path *Path, table map[string]any, where string, i int)
 	}
 	if path.Name == "" && path.Match.IsZero() {
 		path.Name = path.Device
-		if path.Relay.IsValid() {
+		if path.Relay.IsValid() || path.Auto {
 			path.Name += "-relay"
 		}
 	}
@@ -358,13 +363,17 @@ func (p *parser) complete(path *Path, table map[string]any, where string, i int)
 		p.errs.Add(line("quota-reset-day"), where+": quota-reset-day", "no monthly-quota beside it", `monthly-quota = "5 GB"`)
 	case path.Relay.IsValid() && !hasKey:
 		p.errs.Add(line("relay"), where+": relay", "no relay-key beside it", "relay-key = \"…\", what `relayd pubkey` prints at the lender's")
-	case hasKey && !path.Relay.IsValid():
+	case !path.Code.IsZero() && !path.Relay.IsValid() && !path.Auto:
+		p.errs.Add(line("relay-code"), where+": relay-code", "no relay beside it", `relay = "auto", or "ADDRESS:PORT" of the relayd that made it`)
+	case !path.Code.IsZero() && hasKey && !path.Code.Of(control.Key(path.RelayKey)):
+		p.errs.Add(line("relay-code"), where+": relay-code", "an invitation of another lender than relay-key's", "the one that it made")
+	case hasKey && !path.Relay.IsValid() && !path.Auto:
 		p.errs.Add(line("relay-key"), where+": relay-key", "no relay beside it", `relay = "ADDRESS:PORT" of a relayd near us`)
 	case path.Relay.Addr().Zone() != "" && path.Relay.Addr().Zone() != path.Device:
 		p.errs.Add(line("relay"), where+": relay", fmt.Sprintf("the link %q in %q", path.Relay.Addr().Zone(), path.Relay), fmt.Sprintf("the path's own device, %q", path.Device))
 	default:
 		for j, other := range p.cfg.Paths {
-			if other.Device == path.Device && other.Match == path.Match && other.Relay == path.Relay {
+			if other.Device == path.Device && other.Match == path.Match && other.Relay == path.Relay && other.Auto == path.Auto && (!path.Auto || other.RelayKey == path.RelayKey) {
 				p.errs.Add(line("device"), where+": device", fmt.Sprintf("%q, as path %d has, and the same relay", path.Device, j+1), "another device or another relay: twice the same link carries no more")
 				return false
 			}
@@ -443,11 +452,12 @@ func setBool(into *bool, v any) (found, want string) {
 func setRelay(p *Path, v any) (found, want string) {
 	s, ok := v.(string)
 	if ok && s == "auto" {
-		return `"auto"`, `"ADDRESS:PORT" of a relayd near us, with its relay-key: this version does not yet find relays by itself`
+		p.Auto = true
+		return "", ""
 	}
 	a, err := netip.ParseAddrPort(s)
 	if !ok || err != nil || a.Port() == 0 || a.Addr().IsUnspecified() {
-		return conftoml.Describe(v), `a relayd's address and port in quotes, like "10.9.0.2:51900" or "[fe80::2%wlan0]:51900"`
+		return conftoml.Describe(v), `a relayd's address and port in quotes, like "10.9.0.2:51900" or "[fe80::2%wlan0]:51900"; or "auto"`
 	}
 	p.Relay = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	return "", ""
@@ -467,6 +477,16 @@ func setRelayKey(p *Path, v any) (found, want string) {
 		return "a key of zeros", right
 	}
 	p.RelayKey = key
+	return "", ""
+}
+
+func setRelayCode(p *Path, v any) (found, want string) {
+	s, _ := v.(string)
+	i, err := lease.ParseInvitation(s)
+	if err != nil {
+		return "what is none: " + err.Error(), "an invitation in quotes, as `relayd invite` prints it" // the text is a secret
+	}
+	p.Code = i.Code
 	return "", ""
 }
 

@@ -104,7 +104,7 @@ func TestLoad(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	path := "[[path]]\ndevice = \"wwan0\"\n"
-	const pathKeys = "one of name, device, driver, usb, network, relay, relay-key, backup, metered, weight, max-rate, monthly-quota, quota-reset-day"
+	const pathKeys = "one of name, device, driver, usb, network, relay, relay-key, relay-code, backup, metered, weight, max-rate, monthly-quota, quota-reset-day"
 	for _, c := range []struct{ name, text, want string }{
 		{"not TOML", "[[path]]\ndevice = wwan0",
 			`f:2: found what is not TOML: unexpected character U+0077 'w' at start of value; want a TOML file (https://toml.io)`},
@@ -156,10 +156,10 @@ func TestErrors(t *testing.T) {
 			"f:3: path 1: relay: found no relay-key beside it; want relay-key = \"…\", what `relayd pubkey` prints at the lender's"},
 		{"key without relay", path + "relay-key = \"" + relayKey + "\"",
 			`f:3: path 1: relay-key: found no relay beside it; want relay = "ADDRESS:PORT" of a relayd near us`},
-		{"relay auto", path + "relay = \"auto\"",
-			`f:3: path 1: relay: found "auto"; want "ADDRESS:PORT" of a relayd near us, with its relay-key: this version does not yet find relays by itself`},
+		{"relay-code without relay", path + `relay-code = "0000-0000-0000-0000-0000-0077"`,
+			`f:3: path 1: relay-code: found what is none: the invitation's letters do not belong together: is one of them misread?; want an invitation in quotes, as ` + "`relayd invite` prints it"},
 		{"relay without port", path + "relay = \"10.9.0.2\"",
-			`f:3: path 1: relay: found the string "10.9.0.2"; want a relayd's address and port in quotes, like "10.9.0.2:51900" or "[fe80::2%wlan0]:51900"`},
+			`f:3: path 1: relay: found the string "10.9.0.2"; want a relayd's address and port in quotes, like "10.9.0.2:51900" or "[fe80::2%wlan0]:51900"; or "auto"`},
 		{"relay on another link", path + "relay = \"[fe80::2%wlan0]:51900\"\nrelay-key = \"" + relayKey + "\"",
 			`f:3: path 1: relay: found the link "wlan0" in "[fe80::2%wlan0]:51900"; want the path's own device, "wwan0"`},
 		{"relay key", path + "relay-key = \"abc\"",

@@ -20,6 +20,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
+	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/seek"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/tunnel"
 	"github.com/wg-bond/wg-bond/conn"
 	"github.com/wg-bond/wg-bond/conn/mux"
@@ -99,6 +100,7 @@ type running struct {
 	decider *decide.Decider
 	log     *slog.Logger
 	bind    *conn.Bind
+	seeker  *seek.Seeker // of lenders
 	tunnel  *tunnel.Tunnel
 	host    *quick.Host
 	journal *quick.Journal
@@ -220,8 +222,9 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 		specs = append(specs, p.Spec())
 	}
 	var err error
+	r.seeker = seek.New(func(device string, found []conn.Lender) { r.bind.SetLenders(device, found) }, r.log)
 	r.bind, err = conn.NewBind(conn.Config{
-		Paths: specs, Exclude: r.tunnels, Scheduler: r.decider.NewScheduler,
+		Paths: specs, Exclude: r.tunnels, Seek: r.seeker.On, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
 	})
 	return err
