@@ -36,9 +36,16 @@ func (c *deviceCommand) Run(process *daemon.Process) error {
 	return daemon.StartWith(up.DeviceDescriptors, "device", "--", c.Interface)
 }
 
+// elsewhere are commands of programs like ours, which somebody may try here.
+var elsewhere = []string{
+	"help", "version", "list", "start", "stop", "restart", "reload",
+	"show", "showconf", "set", "setconf", "addconf", "syncconf", "genkey", "genpsk", "pubkey",
+}
+
 // wireguardGo puts the command's name before arguments as wireguard-go takes
-// them: NAME or -f NAME. A NAME that has no configuration and is nearly a
-// command is taken for a slip, and left for kong to complain of.
+// them: NAME or -f NAME. A NAME alone that has no configuration, and is nearly
+// a command or one of another program's, is taken for a slip and left for kong
+// to complain of.
 func wireguardGo(args, commands []string) []string {
 	words := args
 	if len(words) == 2 && (words[0] == "-f" || words[0] == "--foreground") {
@@ -47,7 +54,7 @@ func wireguardGo(args, commands []string) []string {
 	if len(words) != 1 || strings.HasPrefix(words[0], "-") || slices.Contains(commands, words[0]) {
 		return args
 	}
-	if conferr.Nearest(words[0], commands) != "" && len(args) == 1 {
+	if len(args) == 1 && (conferr.Nearest(words[0], commands) != "" || slices.Contains(elsewhere, words[0])) {
 		if _, _, err := quick.Locate(words[0]); err != nil {
 			return args
 		}

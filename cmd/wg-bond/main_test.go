@@ -54,7 +54,7 @@ func TestSurface(t *testing.T) {
 			t.Errorf("wg-bond %s: %v", line, err)
 		}
 	}
-	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0", "stats", "-f", "wg0 -f wg1", "save", "strip", "status --watch --json"} {
+	for _, line := range []string{"", "up", "down", "serve", "up wg0 wg1", "lift wg0", "stats", "help", "show", "-f", "wg0 -f wg1", "save", "strip", "status --watch --json"} {
 		parser, err := kong.New(new(commands), options()...)
 		if err != nil {
 			t.Fatal(err)
