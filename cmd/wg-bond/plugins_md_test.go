@@ -30,6 +30,9 @@ func TestNewcomer(t *testing.T) {
 		}
 		return string(m[1])
 	}
+	if n := strings.Count(block("go"), "\n"); n >= 30 {
+		t.Errorf("a whole plugin has %d lines; want less than 30", n)
+	}
 	dir := outside(t)
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(block("go")), 0o644); err != nil {
 		t.Fatal(err)

@@ -104,16 +104,11 @@ func TestUse(t *testing.T) {
 	}
 }
 
-// planner is a scheduler of a type that cannot be compared.
-type planner func(*schedulers.Snapshot, *schedulers.Plan)
-
-func (f planner) Plan(s *schedulers.Snapshot, p *schedulers.Plan) { f(s, p) }
-
-// Schedulers that cannot be compared can be exchanged all the same.
+// Schedulers of a type that cannot be compared can be exchanged all the same.
 func TestUncomparable(t *testing.T) {
 	option := func() *Option {
 		return &Option{Name: "f", New: func() schedulers.Scheduler {
-			return planner(func(s *schedulers.Snapshot, p *schedulers.Plan) { (&fake{path: 1}).Plan(s, p) })
+			return schedulers.Func((&fake{path: 1}).Plan)
 		}}
 	}
 	c := New(option())

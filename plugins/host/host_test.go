@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,6 +211,9 @@ func TestMisbehaviour(t *testing.T) {
 		{"wrong-seq", "it answers snapshot", 0},
 		{"unknown-path", "it uses the paths 0b1000000011, the snapshot has 0b11", 0},
 		{"empty", "none of them active", 0},
+		{"malformed", "it broke off: ", 0},
+		{"endless-plan", "received message larger than max", 0},
+		{"twice", "class bulk: path 0 is planned twice", 0},
 		{"hog", "memory", 0}, // by whichever bound comes first
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -238,7 +242,7 @@ func TestMisbehaviour(t *testing.T) {
 			if got := p.Status().Reason; !strings.Contains(got, c.want) {
 				t.Errorf("reason %q, want %q", got, c.want)
 			}
-			if c.sound > 0 || c.name == "hog" {
+			if st := p.Status(); !st.Running || st.Restarts > 0 { // it was more than a bad plan
 				eventually(t, "a restart", func() bool { s.step(period); return p.Status().Restarts > 0 })
 				return
 			}
@@ -491,6 +495,49 @@ func TestUnprivileged(t *testing.T) {
 	}
 	if got != 0 {
 		t.Errorf("the plugin can do more than it should: bits %#b, see testdata/misbehaving", got)
+	}
+}
+
+// TestBackOff: each failure doubles the pause before the next start, up to a
+// bound, until a process has run for a minute.
+func TestBackOff(t *testing.T) {
+	const ms = time.Millisecond
+	b := backOff{Limits{BackOff: 500 * ms, BackOffMax: 3 * time.Second}, 0}
+	for i, c := range []struct{ ran, want time.Duration }{
+		{0, 500 * ms}, {time.Second, 1000 * ms}, {time.Minute, 2000 * ms}, {0, 3000 * ms}, {0, 3000 * ms},
+		{time.Minute + 1, 500 * ms}, {0, 1000 * ms},
+	} {
+		b.ran(c.ran)
+		if got := b.next(); got != c.want {
+			t.Errorf("failure %d, after %v: a pause of %v, want %v", i+1, c.ran, got, c.want)
+		}
+	}
+}
+
+// TestInstalled: programs are found by name, the first directory's first, and
+// what is no program is not.
+func TestInstalled(t *testing.T) {
+	local, system := t.TempDir(), t.TempDir()
+	for path, mode := range map[string]os.FileMode{
+		local + "/mine": 0o755, system + "/mine": 0o755, system + "/theirs": 0o755, local + "/README": 0o644,
+	} {
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(system+"/directory", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dirs := []string{local, filepath.Join(local, "absent"), system}
+	want := map[string]string{"mine": local + "/mine", "theirs": system + "/theirs"}
+	if got := Installed(dirs); !maps.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+	if got, err := Find("mine", dirs); got != want["mine"] || err != nil {
+		t.Errorf("found %s, %v", got, err)
+	}
+	if _, err := Find("README", dirs); !errors.Is(err, ErrRefused) {
+		t.Errorf("error %v", err)
 	}
 }
 

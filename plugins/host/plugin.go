@@ -100,7 +100,7 @@ func Launch(ctx context.Context, cfg Config) (*Plugin, error) {
 // supervise waits for the end of a process and starts the next.
 func (p *Plugin) supervise(ctx context.Context, proc *process) {
 	defer close(p.done)
-	pause := p.cfg.Limits.BackOff
+	pause := backOff{p.cfg.Limits, 0}
 	for {
 		if proc != nil {
 			if !p.watch(ctx, proc) {
@@ -112,16 +112,13 @@ func (p *Plugin) supervise(ctx context.Context, proc *process) {
 			proc.kill()
 			p.note(proc.why)
 			p.cfg.Log.Warn("the scheduler is replaced by the default until it is restarted", "scheduler", p.cfg.Name, "reason", proc.why)
-			if time.Since(proc.began) > time.Minute {
-				pause = p.cfg.Limits.BackOff
-			}
+			pause.ran(time.Since(proc.began))
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(pause.next()):
 		}
-		pause = min(2*pause, p.cfg.Limits.BackOffMax)
 		var err error
 		if proc, err = start(ctx, &p.cfg); err != nil {
 			proc = nil
@@ -135,6 +132,25 @@ func (p *Plugin) supervise(ctx context.Context, proc *process) {
 		p.set(proc)
 		p.cfg.Log.Info("the scheduler runs again", "scheduler", p.cfg.Name, "pid", proc.runner.ID())
 	}
+}
+
+// backOff says how long to wait before the next start.
+type backOff struct {
+	Limits
+	last time.Duration // 0: it is the first
+}
+
+// ran notes how long a process ran until it failed: a good while, and the
+// failures before count no more.
+func (b *backOff) ran(d time.Duration) {
+	if d > time.Minute {
+		b.last = 0
+	}
+}
+
+func (b *backOff) next() time.Duration {
+	b.last = min(max(2*b.last, b.BackOff), b.BackOffMax)
+	return b.last
 }
 
 // lookEvery is how often a process's memory is looked at: the kernel's own

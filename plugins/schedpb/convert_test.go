@@ -1,12 +1,16 @@
 package schedpb
 
 import (
+	"encoding/hex"
 	"errors"
 	"math"
+	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -56,14 +60,104 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A field that is not set in one of a kind must not be mistaken for another:
-// each field of a path differs here from all others.
-func TestEveryField(t *testing.T) {
-	s := schedulers.Snapshot{Seq: 1, Now: 2, Queue: 3, FeedbackInterval: 4, Largest: 23, Paths: []schedulers.Path{{
+// everyField is a snapshot in which each field differs from all others.
+func everyField() schedulers.Snapshot {
+	return schedulers.Snapshot{Seq: 1, Now: 2, Queue: 3, FeedbackInterval: 4, Largest: 23, Paths: []schedulers.Path{{
 		ID: 5, Name: "six", State: schedulers.Dead, Rate: 8, MinRTT: 9, SRTT: 10, MinOWD: -11, OWD: 12, RTTVar: 13,
 		InFlight: 14, Queued: 15, OldestUnacked: 16, Loss: .17, MTU: 18, Backup: true, Metered: true, Weight: 19, MaxRate: 20,
 		Sent: 21, Received: 22,
 	}}}
+}
+
+// everyPlan is the same for plans.
+func everyPlan() schedulers.Plan {
+	p := schedulers.Plan{Seq: 1, Valid: 2}
+	for c := range p.Classes {
+		f := float64(3 + 4*c)
+		p.Classes[c].Paths[c] = schedulers.PathPlan{Use: true, Base: f, PerByte: f + 1, Cap: int(f) + 2}
+		p.Classes[c].Copies = 1 << (c + 3)
+	}
+	p.Drain[6], p.Hold[7] = 15, 16
+	return p
+}
+
+// TestStable: what version 1 of the protocol has always looked like is read as
+// ever, also with fields that it does not know. These bytes never change: a field
+// that is added to everyField must be its default here.
+func TestStable(t *testing.T) {
+	const (
+		snapshot = "08011002180320042a550805120373697818042100000000000020402809300a38f5ffffffffffffffff01400c480d500e58" +
+			"0f601069c3f5285c8fc2c53f701278018001018901000000000000334091010000000000003440980115a001163017"
+		plan = "080110021a190a141100000000000008401900000000000010402005120103221b0a160801110000000000001c4019000000" +
+			"000000204020091201042a1b0a160802110000000000002640190000000000002840200d120105320b080611000000000000" +
+			"2e403a0408071010"
+	)
+	unknown := protowire.AppendString(protowire.AppendTag(nil, 1000, protowire.BytesType), "from the future")
+	read := func(hexed string, m proto.Message, extra []byte) {
+		t.Helper()
+		data, err := hex.DecodeString(hexed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := proto.Unmarshal(append(data, extra...), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, extra := range [][]byte{nil, unknown} {
+		var s Snapshot
+		var p SchedulerPlan
+		read(snapshot, &s, extra)
+		read(plan, &p, extra)
+		var got schedulers.Snapshot
+		if err := ToSnapshot(&s, &got); err != nil || !reflect.DeepEqual(got, everyField()) {
+			t.Errorf("snapshot %+v, %v", got, err)
+		}
+		var gotPlan schedulers.Plan
+		if err := ToPlan(&p, &gotPlan); err != nil || gotPlan != everyPlan() {
+			t.Errorf("plan %+v, %v", gotPlan, err)
+		}
+	}
+}
+
+// TestDocumented: scheduler.proto says of every field what it is, and of every
+// number in which unit.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("scheduler.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var comment []string
+	fields := 0
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if about, ok := strings.CutPrefix(line, "//"); ok {
+			comment = append(comment, about)
+			continue
+		}
+		if f := regexp.MustCompile(`^(?:repeated )?(\w+|[\w.]+) (\w+) = \d+;`).FindStringSubmatch(line); f != nil {
+			fields++
+			about := strings.Join(comment, " ")
+			unit := map[string]string{"_ns": "anosecond", "_bytes": "bytes", "_bytes_per_second": "bytes per second"}
+			for suffix, word := range unit {
+				if strings.HasSuffix(f[2], suffix) && !strings.Contains(strings.ToLower(about), word) {
+					t.Errorf("%s: no unit in %q; want %q", f[2], about, word)
+				}
+			}
+			if about == "" {
+				t.Errorf("%s has no comment", f[2])
+			}
+		}
+		comment = nil
+	}
+	if fields < 40 {
+		t.Errorf("%d fields found: is the pattern still right?", fields)
+	}
+}
+
+// A field that is not set in one of a kind must not be mistaken for another:
+// each field of a path differs here from all others.
+func TestEveryField(t *testing.T) {
+	s := everyField()
 	for _, v := range []reflect.Value{reflect.ValueOf(s), reflect.ValueOf(s.Paths[0])} {
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {

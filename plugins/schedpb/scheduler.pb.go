@@ -104,7 +104,7 @@ func (PathState) EnumDescriptor() ([]byte, []int) {
 type ConfigureRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The table [plugin.NAME] of the side file without the keys that are
-	// wg-bond's own (path, sha256, user). Dates come as RFC 3339 text.
+	// wg-bond's own (path, sha256, user, network). Dates come as RFC 3339 text.
 	Parameters    *structpb.Struct `protobuf:"bytes,1,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -291,7 +291,8 @@ type Path struct {
 	// Names the path within the session, 0 to 15; stays while the path does.
 	Id uint32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The user's name for it; empty at the server's end.
-	Name  string    `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is good for now.
 	State PathState `protobuf:"varint,3,opt,name=state,proto3,enum=wgbond.scheduler.v1.PathState" json:"state,omitempty"`
 	// Estimated delivery rate, bytes per second; 0: not known.
 	RateBytesPerSecond float64 `protobuf:"fixed64,4,opt,name=rate_bytes_per_second,json=rateBytesPerSecond,proto3" json:"rate_bytes_per_second,omitempty"`
@@ -329,7 +330,8 @@ type Path struct {
 	MaxRateBytesPerSecond float64 `protobuf:"fixed64,18,opt,name=max_rate_bytes_per_second,json=maxRateBytesPerSecond,proto3" json:"max_rate_bytes_per_second,omitempty"`
 	// Carried so far by this session, copies and control messages included:
 	// what the link's owner pays for. Bytes.
-	SentBytes     uint64 `protobuf:"varint,19,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	SentBytes uint64 `protobuf:"varint,19,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	// The same of what came by it, bytes.
 	ReceivedBytes uint64 `protobuf:"varint,20,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -680,7 +682,8 @@ func (x *PathPlan) GetCapBytes() int64 {
 // one active path if the snapshot has one.
 type ClassPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Paths []*PathPlan            `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
+	// The paths that carry it; one that is left out does not.
+	Paths []*PathPlan `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
 	// Ids of the paths that carry a copy of each packet as well.
 	Copies        []uint32 `protobuf:"varint,2,rep,packed,name=copies,proto3" json:"copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -847,7 +850,7 @@ func (x *Hold) GetForNs() int64 {
 // SchedulerPlan answers a Snapshot.
 type SchedulerPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The snapshot's.
+	// That of the snapshot answered.
 	Seq uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// How long it may be followed without a new one, nanoseconds, 1 to 1e10
 	// (10 s). 200 ms is a good choice. The default, 0, is not allowed.
@@ -857,9 +860,11 @@ type SchedulerPlan struct {
 	// Data of at most 256 bytes of UDP payload: acknowledgements, interaction.
 	Small *ClassPlan `protobuf:"bytes,4,opt,name=small,proto3" json:"small,omitempty"`
 	// All other data.
-	Bulk          *ClassPlan `protobuf:"bytes,5,opt,name=bulk,proto3" json:"bulk,omitempty"`
-	Drains        []*Drain   `protobuf:"bytes,6,rep,name=drains,proto3" json:"drains,omitempty"`
-	Holds         []*Hold    `protobuf:"bytes,7,rep,name=holds,proto3" json:"holds,omitempty"`
+	Bulk *ClassPlan `protobuf:"bytes,5,opt,name=bulk,proto3" json:"bulk,omitempty"`
+	// How fast the backlogs fall; of a path left out, not at all.
+	Drains []*Drain `protobuf:"bytes,6,rep,name=drains,proto3" json:"drains,omitempty"`
+	// What the receiver holds back; of a path left out, nothing.
+	Holds         []*Hold `protobuf:"bytes,7,rep,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

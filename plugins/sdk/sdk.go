@@ -1,13 +1,10 @@
 // Package sdk turns a scheduler into a program that wg-bond can run:
 //
 //	func main() {
-//		sdk.Serve(sdk.Plugin{
-//			Name: "spread", Does: "bytes shared by rate",
-//			New: func(*sdk.Parameters) func() schedulers.Scheduler {
-//				return func() schedulers.Scheduler { return spread{} }
-//			},
-//		})
+//		sdk.Serve(sdk.Plugin{Name: "spread", Does: "bytes shared by rate", New: sdk.Stateless(spread)})
 //	}
+//
+//	func spread(s *schedulers.Snapshot, p *schedulers.Plan) { … }
 //
 // What the program prints goes to wg-bond's log. It runs as an unprivileged
 // user, without the network and without an environment. PLUGINS.md tells the
@@ -43,6 +40,14 @@ type Plugin struct {
 	// one session. Mistakes are noted in the Parameters: then what it returns
 	// is not used. It is called once.
 	New func(p *Parameters) func() schedulers.Scheduler
+}
+
+// Stateless is Plugin.New for a scheduler that remembers nothing and takes no
+// parameters.
+func Stateless(plan schedulers.Func) func(*Parameters) func() schedulers.Scheduler {
+	return func(*Parameters) func() schedulers.Scheduler {
+		return func() schedulers.Scheduler { return plan }
+	}
 }
 
 // Serve serves p to the wg-bond that started this program, and returns when

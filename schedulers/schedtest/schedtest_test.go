@@ -9,11 +9,6 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers"
 )
 
-// plan is a scheduler of one function.
-type plan func(s *schedulers.Snapshot, p *schedulers.Plan)
-
-func (f plan) Plan(s *schedulers.Snapshot, p *schedulers.Plan) { f(s, p) }
-
 // plain uses all usable paths alike.
 func plain(s *schedulers.Snapshot, p *schedulers.Plan) {
 	p.Seq, p.Valid = s.Seq, time.Second
@@ -25,7 +20,7 @@ func plain(s *schedulers.Snapshot, p *schedulers.Plan) {
 }
 
 func TestPlainPasses(t *testing.T) {
-	Run(t, func(testing.TB) schedulers.Scheduler { return plan(plain) })
+	Run(t, func(testing.TB) schedulers.Scheduler { return schedulers.Func(plain) })
 }
 
 // The suite must find what is wrong.
@@ -35,16 +30,16 @@ func TestFindsFaults(t *testing.T) {
 		make       func() schedulers.Scheduler
 	}{
 		{"no answer", "answers snapshot 0", func() schedulers.Scheduler {
-			return plan(func(*schedulers.Snapshot, *schedulers.Plan) {})
+			return schedulers.Func(func(*schedulers.Snapshot, *schedulers.Plan) {})
 		}},
 		{"no path for a class", "class small", func() schedulers.Scheduler {
-			return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+			return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 				plain(s, p)
 				p.Classes[schedulers.Small] = schedulers.ClassPlan{}
 			})
 		}},
 		{"gives up when nothing is active", "class small uses no path", func() schedulers.Scheduler {
-			return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+			return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 				plain(s, p)
 				for _, path := range s.Paths {
 					if path.State == schedulers.Active {
@@ -55,7 +50,7 @@ func TestFindsFaults(t *testing.T) {
 			})
 		}},
 		{"uses every path", "dead, or backups not needed", func() schedulers.Scheduler {
-			return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+			return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 				plain(s, p)
 				for _, path := range s.Paths {
 					p.Classes[schedulers.Bulk].Copies |= 1 << path.ID
@@ -63,7 +58,7 @@ func TestFindsFaults(t *testing.T) {
 			})
 		}},
 		{"divides by zero", "NaN", func() schedulers.Scheduler {
-			return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+			return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 				plain(s, p)
 				for _, path := range s.Paths {
 					if path.Rate == 0 {
@@ -73,7 +68,7 @@ func TestFindsFaults(t *testing.T) {
 			})
 		}},
 		{"writes to the snapshot", "changed the snapshot to", func() schedulers.Scheduler {
-			return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+			return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 				plain(s, p)
 				for i := range s.Paths {
 					s.Paths[i].Rate++
@@ -82,7 +77,7 @@ func TestFindsFaults(t *testing.T) {
 		}},
 		{"keeps the snapshot's paths", "-1", func() schedulers.Scheduler {
 			var kept []schedulers.Path
-			return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+			return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 				plain(s, p)
 				if len(kept) > 0 {
 					p.Drain[0] = float64(kept[0].MinRTT)
@@ -93,7 +88,7 @@ func TestFindsFaults(t *testing.T) {
 		{"depends on more than it is shown", "differ", func() func() schedulers.Scheduler {
 			calls := 0.0
 			return func() schedulers.Scheduler {
-				return plan(func(s *schedulers.Snapshot, p *schedulers.Plan) {
+				return schedulers.Func(func(s *schedulers.Snapshot, p *schedulers.Plan) {
 					plain(s, p)
 					calls++
 					p.Drain[0] = calls

@@ -1,6 +1,6 @@
 // Command builtin serves one of wg-bond's built-in schedulers as a plugin: the
 // one whose name the program has. It is there to compare them: a link to it
-// called minrtt is the plugin minrtt. It also is the shortest plugin there is.
+// called minrtt is the plugin minrtt, with the parameters of the built-in.
 package main
 
 import (

@@ -15,6 +15,9 @@ import (
 // at all can be seen of them; between two kinds no packet is lost, and there is
 // never a time of 50 ms without one.
 func TestSwaps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a minute of virtual time, slow under the race detector")
+	}
 	const swaps = 50
 	plugin := builtinPlugins(t)
 	earliest, minrtt := here(t, "earliest"), here(t, "minrtt")

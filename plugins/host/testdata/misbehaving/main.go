@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/wg-bond/wg-bond/plugins/schedpb"
 	"github.com/wg-bond/wg-bond/plugins/sdk"
@@ -46,6 +47,10 @@ func main() {
 			Plugins:         plugin.PluginSet{schedpb.PluginName: other{}},
 			GRPCServer:      plugin.DefaultGRPCServer,
 		})
+		return
+	}
+	if name == "malformed" || name == "endless-plan" || name == "twice" {
+		serveRaw(name)
 		return
 	}
 	sdk.Serve(sdk.Plugin{
@@ -142,6 +147,19 @@ func leaks() (n int) {
 			n |= 16
 		}
 	}
+	// Nothing is open but the three standard files and what the runtime and the
+	// server made for themselves.
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		to, err := os.Readlink("/proc/self/fd/" + fd.Name())
+		if err != nil {
+			continue // the directory's own
+		}
+		own := strings.HasPrefix(to, "socket:") || strings.HasPrefix(to, "anon_inode:") || strings.HasPrefix(to, "pipe:") || to == "/dev/null" || strings.HasPrefix(to, "/proc/") || strings.HasPrefix(to, "/sys/fs/cgroup/")
+		if !own {
+			n |= 64
+		}
+	}
 	status, _ := os.ReadFile("/proc/self/status")
 	for _, want := range []string{"CapEff:\t0000000000000000", "NoNewPrivs:\t1"} {
 		if !strings.Contains(string(status), want) {
@@ -149,6 +167,67 @@ func leaks() (n int) {
 		}
 	}
 	return n
+}
+
+// serveRaw answers with what no sdk would send.
+func serveRaw(name string) {
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: schedpb.Version, MagicCookieKey: schedpb.CookieKey, MagicCookieValue: schedpb.CookieValue},
+		Plugins:         plugin.PluginSet{schedpb.PluginName: &raw{name: name}},
+		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(opts, grpc.ForceServerCodec(codec{name}))...)
+		},
+	})
+}
+
+type raw struct {
+	plugin.NetRPCUnsupportedPlugin
+	schedpb.UnimplementedSchedulerServer
+	name string
+}
+
+func (r *raw) GRPCServer(_ *plugin.GRPCBroker, g *grpc.Server) error {
+	schedpb.RegisterSchedulerServer(g, r)
+	return nil
+}
+
+func (*raw) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, nil
+}
+
+func (r *raw) Configure(context.Context, *schedpb.ConfigureRequest) (*schedpb.ConfigureResponse, error) {
+	return &schedpb.ConfigureResponse{Name: r.name}, nil
+}
+
+func (r *raw) Plan(stream grpc.BidiStreamingServer[schedpb.Snapshot, schedpb.SchedulerPlan]) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil
+		}
+		path := &schedpb.PathPlan{}
+		if err := stream.Send(&schedpb.SchedulerPlan{Seq: m.GetSeq(), ValidNs: 1e8, Bulk: &schedpb.ClassPlan{Paths: []*schedpb.PathPlan{path, path}}}); err != nil {
+			return nil
+		}
+	}
+}
+
+// codec is protobuf's, but for plans.
+type codec struct{ name string }
+
+func (codec) Name() string                    { return "proto" }
+func (codec) Unmarshal(b []byte, v any) error { return proto.Unmarshal(b, v.(proto.Message)) }
+
+func (c codec) Marshal(v any) ([]byte, error) {
+	if _, ok := v.(*schedpb.SchedulerPlan); ok {
+		switch c.name {
+		case "malformed":
+			return []byte("\xff\xff\xff this is no plan"), nil
+		case "endless-plan":
+			return make([]byte, 1<<20), nil
+		}
+	}
+	return proto.Marshal(v.(proto.Message))
 }
 
 type other struct{ plugin.NetRPCUnsupportedPlugin }
