@@ -133,13 +133,8 @@ func (p *process) explain(path string, limit time.Duration, err error) error {
 	case strings.Contains(text, "core API version"):
 		return fmt.Errorf("%s speaks another version of go-plugin's handshake; want %d as its first field (%s)", path, plugin.CoreProtocolVersion, clip(text))
 	case strings.Contains(text, "exited before"), strings.HasPrefix(text, noMessage+"\n"):
-		// Its end shows as an empty line or as such, whichever is noticed first;
-		// what it said may come a little later.
-		select {
-		case <-p.runner.stderr.over:
-		case <-time.After(time.Second):
-		}
-		return fmt.Errorf("%s ended before its handshake%s", path, p.said())
+		// Its end shows as an empty line or as such, whichever is noticed first.
+		return fmt.Errorf("%s ended before its handshake%s", path, p.saidAtLast())
 	case strings.Contains(text, "Unrecognized remote plugin message"):
 		found := strings.TrimPrefix(strings.SplitN(text, "\n", 2)[0], noMessage)
 		return fmt.Errorf("%s printed %q first; want the handshake, %d|%d|unix|SOCKET|grpc|CERTIFICATE, and nothing before it: is it a scheduler made with plugins/sdk?%s",
@@ -163,6 +158,16 @@ func (p *process) said() string {
 	return ""
 }
 
+// saidAtLast is said of a process that has ended: the last of it may come a
+// little later than the end.
+func (p *process) saidAtLast() string {
+	select {
+	case <-p.runner.stderr.over:
+	case <-time.After(time.Second): // a child of its own has it open
+	}
+	return p.said()
+}
+
 // fail gives the process up; the first reason counts.
 func (p *process) fail(why string) {
 	p.once.Do(func() {
@@ -180,7 +185,7 @@ func (p *process) ending() string {
 	if p.runner.err != nil {
 		how = "ended: " + p.runner.err.Error()
 	}
-	return how + p.said()
+	return how + p.saidAtLast()
 }
 
 // quit asks the process to end, and ends it if it does not. It may take 2 s.

@@ -193,7 +193,7 @@ func (s *Scheduler) interrupted(proc *process, err error) {
 	select {
 	case <-proc.ended():
 	case <-proc.failed:
-	case <-time.After(100 * time.Millisecond): // its end explains more than the stream's
+	case <-time.After(time.Second): // its end explains more than the stream's
 		proc.fail("it broke off: " + rpcError(err) + proc.said())
 	}
 }
