@@ -481,6 +481,12 @@ func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root has rights to give up")
 	}
+	// Not as Go opens files, but as a shell's redirection does.
+	inherited, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(inherited)
 	p := launch(t, config(t, "environment"))
 	s := newSession(t, p)
 	s.step(0)
