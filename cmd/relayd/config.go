@@ -48,12 +48,13 @@ var (
 // config is what a configuration file says.
 type config struct {
 	relayd.Config
-	Name     string   // for people, in announcements; the host's name unless set
-	Announce []string // devices
-	Control  string   // the control socket
-	StateDir string   // empty: nothing is kept
-	User     string   // to become after the start; empty: unprivileged
-	Metrics  metrics.Address
+	Name      string   // for people, in announcements; the host's name unless set
+	Announce  []string // devices
+	Control   string   // the control socket
+	StateDir  string   // empty: nothing is kept
+	AuditFile string   // empty: none
+	User      string   // to become after the start; empty: unprivileged
+	Metrics   metrics.Address
 }
 
 const (
@@ -96,6 +97,7 @@ func parseConfig(file string, data []byte) (*config, error) {
 		"open":                  p.open,
 		"metrics":               p.metrics,
 	}
+	maps.Copy(keys, p.limits())
 	known := slices.Sorted(maps.Keys(keys))
 	for _, key := range slices.Sorted(maps.Keys(doc.Root)) {
 		line := doc.Line(key)
@@ -352,6 +354,7 @@ func (p *parser) complete() {
 	if p.cfg.StateDir != "" {
 		p.cfg.Invitations = filepath.Join(p.cfg.StateDir, invitationsFile)
 	}
+	p.completeLimits()
 	if i := slices.Index(p.cfg.Announce, p.cfg.Device); i >= 0 {
 		p.errs.Add(p.doc.Line("announce"), "announce", fmt.Sprintf("%q, the device that is lent", p.cfg.Device), "those on which borrowers are near; strangers on the other side are none")
 	}

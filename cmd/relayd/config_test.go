@@ -6,12 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wg-bond/wg-bond/relayd"
 	"github.com/wg-bond/wg-bond/relayd/access"
+	"github.com/wg-bond/wg-bond/relayd/ledger"
+	"github.com/wg-bond/wg-bond/relayd/when"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -61,8 +64,23 @@ state-dir = "/var/lib/relayd"
 [open]
 rate = "2 Mbit/s"
 `, relayd.Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:51900"), netip.MustParseAddrPort("[::]:51900")}, Device: "wwan0",
-			PrivateKey: parsed(t, private), Invitations: "/var/lib/relayd/invitations.json",
+			PrivateKey: parsed(t, private), Invitations: "/var/lib/relayd/invitations.json", Ledger: ledger.Config{File: "/var/lib/relayd/ledger.json"},
 			Open: access.Open{Leases: access.OpenLeases, Rate: 250e3, PerDay: access.OpenPerDay}}},
+		{"limits", `
+private-key = "` + private + `"
+state-dir = "/s"
+rate = "8 Mbit/s"
+volume = "20 GB"
+reset-day = 5
+hours = ["22:00-06:30", "12:00-13:00"]
+battery-floor = 30
+only-on-mains = true
+not-on-wifi = true
+`, relayd.Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:51900"), netip.MustParseAddrPort("[::]:51900")},
+			PrivateKey: parsed(t, private), Invitations: "/s/invitations.json",
+			Ledger: ledger.Config{File: "/s/ledger.json", Quota: 20e9, ResetDay: 5, Rate: 1e6},
+			When: when.Rules{BatteryFloor: 30, OnlyOnMains: true, NotOnWiFi: true, Hours: []when.Hours{
+				{From: 22 * time.Hour, To: 6*time.Hour + 30*time.Minute}, {From: 12 * time.Hour, To: 13 * time.Hour}}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
@@ -116,6 +134,12 @@ func TestConfigErrors(t *testing.T) {
 		{"open in the wrong units", key + "[open]\nrate = \"2\"\nper-day = 7\nleases = 0\nfor = 1\n", []string{
 			`r.toml:3: open: rate: found the string "2"; want a rate`, `r.toml:4: open: per-day: found the number 7; want an amount`,
 			`r.toml:5: open: leases: found the number 0; want a number from 1`, `r.toml:6: open: found the unknown key "for"; want one of leases, rate, per-day`}},
+		{"limits", key + "rate = 5\nvolume = \"0 GB\"\nreset-day = 32\nbattery-floor = \"low\"\nhours = [\"25:00-26:00\"]\nonly-on-mains = 1\n" + allow, []string{
+			`r.toml:2: rate: found the number 5; want a rate`, `r.toml:3: volume: found the string "0 GB"; want an amount`,
+			`r.toml:4: reset-day: found the number 32; want a day`, `r.toml:4: reset-day: found no volume beside it; want volume`,
+			`r.toml:5: battery-floor: found the string "low"; want a number`,
+			`r.toml:6: hours: found the string "25:00-26:00"; want times of day`, `r.toml:7: only-on-mains: found the number 1; want true or false`}},
+		{"a volume that is forgotten", key + "volume = \"1 GB\"\n" + allow, []string{`r.toml:2: volume: found no state-dir beside it`}},
 		{"list of others", key + "allow = [1]\n", []string{"r.toml:2: allow 1: found the number 1; want tables"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

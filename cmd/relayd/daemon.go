@@ -24,7 +24,8 @@ type daemon struct {
 
 // operations are those of the control socket.
 func (d *daemon) operations() map[string]ctl.Handler {
-	return map[string]ctl.Handler{"invite": d.invite, "invitations": d.invitations, "uninvite": d.uninvite}
+	return map[string]ctl.Handler{"invite": d.invite, "invitations": d.invitations, "uninvite": d.uninvite,
+		"status": d.status, "pause": d.pause}
 }
 
 // announce tells those nearby of us until ctx is done.

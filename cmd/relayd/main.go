@@ -24,6 +24,10 @@ type commands struct {
 	Invitations invitationsCommand `cmd:"" help:"List invitations."`
 	Uninvite    uninviteCommand    `cmd:"" help:"Revoke invitations, at once."`
 
+	Status statusCommand `cmd:"" help:"Show who borrows how much, now and this month."`
+	Pause  pauseCommand  `cmd:"" help:"Lend nothing from now on."`
+	Resume resumeCommand `cmd:"" help:"Lend again."`
+
 	Genkey genkeyCommand `cmd:"" help:"Print a new private key, as wg genkey does."`
 	Pubkey pubkeyCommand `cmd:"" help:"Read a private key from standard input and print its public key, as wg pubkey does."`
 
@@ -48,7 +52,14 @@ file:
   announce = ["wlan0"]              # let those nearby find us there, by DNS-SD; never on the device that is lent
   name = "Anna"                     # what they see; the host's name, if not given
   metrics = "127.0.0.1:9587"        # for Prometheus, on loopback or as unix:/PATH; off, if not given
-  state-dir = "/var/lib/relayd"     # keeps invitations
+  state-dir = "/var/lib/relayd"     # keeps invitations, what was lent this month, and audit.jsonl: who had what when
+  rate = "5 Mbit/s"                 # most that is lent, both directions together; without: all that you leave
+  volume = "20 GB"                  # most that is lent in a month, both directions; never a byte more
+  reset-day = 1                     # on which the month begins
+  hours = ["22:00-06:30"]           # lend only then
+  battery-floor = 30                # on battery, lend only while so many percent are left
+  only-on-mains = false             # lend nothing on battery
+  not-on-wifi = false               # lend nothing while the lent device is a Wi-Fi device
   user = "nobody"                   # whom to become once started as root; relayd or nobody, if not given
   [[allow]]                         # one for each borrower
   public-key = "…"                  # what wg show prints at the borrower

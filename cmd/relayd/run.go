@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 
+	"gopkg.in/natefinch/lumberjack.v2"
+
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	background "github.com/wg-bond/wg-bond/cmd/internal/daemon"
 	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
@@ -53,6 +55,13 @@ func (c *runCommand) Run() error {
 		if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 			return err
 		}
+	}
+	if cfg.AuditFile != "" {
+		// A line of a lease is some 300 bytes: the files hold a year's of a busy
+		// lender.
+		audit := &lumberjack.Logger{Filename: cfg.AuditFile, MaxSize: 10, MaxBackups: 5, Compress: true} // MB
+		defer audit.Close()
+		cfg.Audit = slog.New(slog.NewJSONHandler(audit, nil))
 	}
 	r, err := relayd.New(cfg.Config)
 	if err != nil {
