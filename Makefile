@@ -24,7 +24,7 @@ ROWS     ?=
 QUICK    ?= --quick
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-deps bench bench-go bench-lab bench-sim lab lint fuzz install clean
+.PHONY: help build demo test test-deps bench bench-go bench-lab bench-sim lab lint fuzz install deb deb-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ fuzz: ## run every fuzz target for FUZZTIME=30s each
 install: build ## install wg-bond and relayd to PREFIX=/usr/local (DESTDIR is honoured)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 0755 $(BIN)/wg-bond $(BIN)/relayd '$(DESTDIR)$(PREFIX)/bin/'
+
+deb: build ## Debian packages of wg-bond and wg-bond-relayd, into bin/ (nfpm, version pinned in .ci/tools/go.mod)
+	GO='$(GO)' cmd/packaging/build '$(VERSION)'
+
+deb-test: test-deps deb ## install, run and remove the packages in a fresh Debian (root; needs a Debian mirror)
+	$(GO) test -count 1 -timeout 5m ./cmd/packaging -run TestDeb -deb '$(CURDIR)/$(BIN)' -v
 
 clean: ## remove what the other targets made here
 	rm -rf $(BIN) bench demo.png
