@@ -124,6 +124,9 @@ func TestLikeWgQuick(t *testing.T) {
 
 			plan := m.Run("wg-bond", "up", "--dry-run", conf)
 			_, steps, err := m.Try("wg-quick", "up", conf)
+			if err != nil && strings.Contains(steps, "[#] nft -f ") {
+				t.Skipf("this kernel cannot make wg-quick's firewall table:\n%s", steps)
+			}
 			if err != nil {
 				t.Fatalf("wg-quick up: %v\n%s", err, steps)
 			}

@@ -66,14 +66,20 @@ func kernelTable(t NftTable) *nftables.Table {
 	return &nftables.Table{Family: f, Name: t.Name}
 }
 
-// explainNft says what of the kernel's a guard needs.
+// explainNft says what could not be made.
 func explainNft(s Guard, err error) error {
-	if err == nil {
-		return nil
+	return wrap(err, "the firewall table %s", s.table().Name)
+}
+
+// cannotGuard reports whether the kernel lacks what a guard is made of: all of
+// nftables, or expressions.
+func cannotGuard(err error) bool {
+	for _, lack := range []error{unix.ENOENT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT} {
+		if errors.Is(err, lack) {
+			return true
+		}
 	}
-	return fmt.Errorf("the firewall table %s, which a default route needs: %w; "+
-		"the kernel must have nf_tables, nft_fib_inet and nft_ct (try `modprobe -a nf_tables nft_fib_inet nft_ct`); "+
-		"to do without, set Table = off and the routes in PostUp", s.table().Name, err)
+	return false
 }
 
 // What follows are conditions, each by way of register 1.

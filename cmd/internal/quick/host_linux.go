@@ -94,7 +94,7 @@ func (h *Host) Do(ctx context.Context, step Step, undo Undo) error {
 	case SetSysctl:
 		return writeSysctl(s)
 	case Guard:
-		return addGuard(s)
+		return h.guard(s)
 	case Hook:
 		return h.hook(ctx, s)
 	}
@@ -288,6 +288,18 @@ func writeSysctl(s SetSysctl) error {
 	if err := os.WriteFile(sysctlPath(s.Name), []byte(s.Value), 0o644); err != nil {
 		return fmt.Errorf("%w; in a container, set it from outside (--sysctl %s=%s)", err, s.Name, s.Value)
 	}
+	return nil
+}
+
+// guard does not keep a tunnel from coming up on a kernel that cannot guard it,
+// but says what that means.
+func (h *Host) guard(s Guard) error {
+	err := addGuard(s)
+	if !cannotGuard(err) {
+		return err
+	}
+	fmt.Fprintf(h.Output, "Warning: %v; this kernel lacks nf_tables, nft_fib or nft_ct (`modprobe -a nf_tables nft_fib_inet nft_ct`). "+
+		"Without it, who is on a path's link can send to the tunnel's addresses, and a strict reverse-path filter (rp_filter 1) drops what the server sends.\n", err)
 	return nil
 }
 
