@@ -111,7 +111,11 @@ func (s *Session) sendAttach(l *link) {
 	s.add(&wire.Hello{Instance: s.instance})
 	s.add(f)
 	s.finish(l)
-	l.attachAt = s.now + min(attachFirst<<max(0, min(l.attachTries-attachEager+2, 16)), attachMax)
+	most := attachMax
+	if l.cfg.Metered {
+		most = restPing
+	}
+	l.attachAt = s.now + min(attachFirst<<max(0, min(l.attachTries-attachEager+2, 16)), most)
 	l.attachTries++
 }
 
@@ -259,7 +263,7 @@ func (s *Session) onChallengeReply(f *wire.ChallengeReply, from Remote) {
 	}
 	l.path.Heard(s.now)
 	l.path.Hasten(s.now)
-	l.attached = true
+	l.attached, l.carried = true, s.now
 	s.confirmAttached(l)
 }
 
@@ -287,6 +291,7 @@ func (s *Session) onAttached(f *wire.Attached) {
 	}
 	l.attached, l.attachTries = true, 0
 	l.path.Hasten(s.now)
+	l.carried = s.now // long enough awake to be measured
 	s.begin(l.id)
 	s.addKeyPair()
 	s.finish(l)

@@ -147,7 +147,7 @@ func (s *Session) sendFeedback() {
 	s.finish(l)
 
 	if ago, ok := l.path.LastHeard(s.now); !ok || ago > heardLately {
-		if second := s.heardLast(l); second != nil {
+		if second := s.heardLast(l); second != nil && (!s.spared(second) || ago > heardAgo) {
 			s.message[0] = byte(second.id)
 			s.finish(second)
 		}
@@ -157,6 +157,10 @@ func (s *Session) sendFeedback() {
 // heardLately is the silence after which a path is not trusted with feedback
 // alone.
 const heardLately = 30 * time.Millisecond
+
+// heardAgo is the silence after which even a path that is to be spared carries
+// feedback.
+const heardAgo = 300 * time.Millisecond
 
 // heardLast is the attached path, other than l (nil: of all), that was heard
 // last.
@@ -180,6 +184,7 @@ func (s *Session) sendPing(l *link) {
 	s.begin(l.id)
 	s.add(&wire.Ping{Path: uint8(l.id), ID: id, Sent: wire.ClockOf(s.now)})
 	s.finish(l)
+	s.putOff(l)
 }
 
 // onPing answers a ping: on the path where the answer arrives soonest, or on
@@ -218,7 +223,7 @@ func (s *Session) tune() {
 		// What a suspect path has in flight is under way by it or as copies: the
 		// order waits for either, but not for ever.
 		waits := s.usable(l) || l.path.State() == schedulers.Suspect && s.now-l.suspectAt < repairAge
-		if s.usable(l) && used || waits && s.hist.InFlight(l.id) > 0 {
+		if s.usable(l) && used && !s.resting(l) || waits && s.hist.InFlight(l.id) > 0 {
 			f.Live |= 1 << l.id
 		}
 	}

@@ -13,6 +13,11 @@ const (
 	dialFirst = 500 * time.Millisecond
 	dialMax   = 30 * time.Second
 
+	// A bond that was lost within dialRecent is asked for every dialAgain: the
+	// server's shim is more likely to come back than one to appear.
+	dialAgain  = 2 * time.Second
+	dialRecent = 10 * time.Minute
+
 	// lostAfter is the time without a working path after which a client
 	// takes the bond for lost: it sends plainly and dials again.
 	lostAfter = 500 * time.Millisecond
@@ -91,14 +96,18 @@ func (s *Session) dialStep() {
 		return
 	}
 	msg, err := s.cfg.Initiator.Initiate(s.cfg.Wall(), nil)
-	s.dial.at = s.now + min(dialFirst<<min(s.dial.tries, 16), dialMax)
+	most := dialMax
+	if s.transport != nil && s.now-s.dial.worked < dialRecent {
+		most = dialAgain
+	}
+	s.dial.at = s.now + min(dialFirst<<min(s.dial.tries, 16), most)
 	s.dial.tries++
 	if err != nil {
 		s.counts.drop(dropDial)
 		return
 	}
 	for _, l := range s.links {
-		if l != nil {
+		if l != nil && !s.spared(l) {
 			s.pushControl(l, append(s.cfg.Pool.Get()[:0], msg...))
 		}
 	}
@@ -175,7 +184,9 @@ func (s *Session) establish(t *control.Transport) {
 		}
 		l.attachTries = 0
 		if l.attached && l.path.State() == schedulers.Active {
-			s.sendAttach(l)
+			if !s.spared(l) {
+				s.sendAttach(l)
+			}
 			continue
 		}
 		l.attached = false

@@ -34,6 +34,8 @@
 //	attach.go     paths come and go; challenges
 //	dial.go       the client's handshakes; bonded and lost
 //	plain.go      WireGuard without a bond: one path at a time, fail-over
+//	rest.go       what a metered path that carries no data is spared
+//	damping.go    how long not to use what comes and goes
 //	status.go     for people and programs
 //	trace.go      for people who ask why: every decision, see wgbond/trace
 package wgbond

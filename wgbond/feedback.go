@@ -197,6 +197,9 @@ func (s *Session) soonestOf(mask uint32) (best *link) {
 		if l.cfg.Backup {
 			at += time.Hour
 		}
+		if s.resting(l) {
+			at += 2 * time.Hour
+		}
 		if best == nil || at < bestAt {
 			best, bestAt = l, at
 		}

@@ -43,7 +43,7 @@ func (s *Session) sendHandshake(pkt []byte) {
 	s.greeting.end()
 	sent := false
 	for _, l := range s.links {
-		if l != nil && (s.cfg.Role == Client || l.attached) {
+		if l != nil && (s.cfg.Role == Client || l.attached) && !s.spared(l) {
 			s.pushControl(l, append(s.cfg.Pool.Get()[:0], pkt...))
 			sent = true
 		}

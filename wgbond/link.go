@@ -53,6 +53,12 @@ type link struct {
 	lentPackets []feedback.Handle
 	lentControl [][]byte
 
+	// damped: it works, but came and went so often that it is not used until
+	// dampedUntil.
+	damping     Damping
+	damped      bool
+	dampedUntil time.Duration
+
 	// Attachment. A client repeats Attach until it is Attached; a server
 	// knows where the path leads once its challenge came back.
 	attached    bool
@@ -92,7 +98,8 @@ type link struct {
 	loss               float64 // smoothed ratio
 	lossy              float64 // the same over lossyPackets
 	suspectAt          time.Duration
-	newest             uint64 // counter of the path's newest packet in the latest report
+	carried            time.Duration // when data last went or came by it
+	newest             uint64        // counter of the path's newest packet in the latest report
 	newestIndex        uint32
 	progressAt         time.Duration // when the peer last reported something new
 
@@ -170,6 +177,9 @@ func (s *Session) checkLink(l *link) {
 		s.giveUpFlight(l)
 	}
 	s.recallDue(l)
+	if l.damped && s.now >= l.dampedUntil {
+		s.undamp(l)
+	}
 	if s.transport == nil {
 		return
 	}
@@ -198,6 +208,9 @@ func (s *Session) linkDue(l *link) time.Duration {
 	if l.recallAt > 0 {
 		due = min(due, l.recallAt)
 	}
+	if l.damped {
+		due = min(due, l.dampedUntil)
+	}
 	if s.transport == nil {
 		return due
 	}
@@ -217,8 +230,11 @@ func (s *Session) linkSuspect(l *link) {
 	s.counts.suspects++
 	l.suspectAt = s.now
 	l.mtu.Silent(s.now)
+	l.damped = false
 	s.unbind(l)
 	s.judgeExecutor(l)
+	s.undampIfNeeded()
+	s.wakeResting()
 	s.copySuspects()
 	s.planAt = s.now
 }
@@ -280,9 +296,48 @@ const keepRate = time.Second
 func (s *Session) linkAlive(l *link) {
 	if s.now-l.suspectAt > keepRate {
 		l.rate.Restart(s.now)
+		s.damp(l)
 	}
 	s.judgeExecutor(l)
 	s.copySuspects()
 	s.planAt = s.now
 	s.tuned.Live = 0 // tell the peer
+}
+
+// damp counts that l was gone for a while, and keeps it from being used if that
+// happens often, unless it is all there is.
+func (s *Session) damp(l *link) {
+	if l.suspectAt == 0 { // its first coming
+		return
+	}
+	l.damping.Lost(s.now)
+	l.dampedUntil = max(l.dampedUntil, s.now+l.damping.Hold(s.now))
+	l.damped = l.dampedUntil > s.now && s.workingLinks()&^(1<<l.id) != 0
+}
+
+func (s *Session) undamp(l *link) {
+	l.damped = false
+	s.judgeExecutor(l)
+	s.copySuspects()
+	s.planAt = s.now
+}
+
+// undampIfNeeded has damped paths used when no other is left.
+func (s *Session) undampIfNeeded() {
+	if s.workingLinks() != 0 {
+		return
+	}
+	for _, l := range s.links {
+		if l != nil && l.damped {
+			s.undamp(l)
+		}
+	}
+}
+
+// stateOf is a path's state as schedulers and people see it.
+func (s *Session) stateOf(l *link) schedulers.PathState {
+	if l.damped {
+		return schedulers.Probing
+	}
+	return l.path.State()
 }

@@ -61,7 +61,7 @@ func (s *Session) largest() int {
 
 // mtuDue is when path l's search has something to do.
 func (s *Session) mtuDue(l *link) time.Duration {
-	if !s.usable(l) {
+	if !s.usable(l) || s.resting(l) {
 		return Never
 	}
 	return l.mtu.Next()

@@ -56,6 +56,7 @@ func (s *Session) sendPlain(pkt []byte) {
 		s.plain.last = append(s.plain.last[:0], pkt...)
 	}
 	s.counts.plain++
+	s.carriesData(l)
 	s.pushControl(l, append(s.cfg.Pool.Get()[:0], pkt...))
 }
 

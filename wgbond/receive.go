@@ -46,6 +46,7 @@ func (s *Session) heard(l *link) {
 func (s *Session) receiveData(l *link, pkt []byte) {
 	s.counts.got++
 	s.lastData = s.now
+	s.carriesData(l)
 	s.sizes.got = max(s.sizes.got, len(pkt))
 	index, counter, _ := wire.DataHeader(pkt)
 	s.trace.got(l, index, counter, len(pkt)+l.cfg.Overhead)

@@ -101,9 +101,11 @@ func (s *Session) announce(first uint64) {
 	f := &wire.KeyPair{Index: s.index, Ordinal: s.ordinal, First: first}
 	s.notify(f)
 	s.eachLink(s.workingLinks(), func(l *link) {
-		s.begin(l.id)
-		s.add(f)
-		s.finish(l)
+		if !s.spared(l) {
+			s.begin(l.id)
+			s.add(f)
+			s.finish(l)
+		}
 	})
 }
 
@@ -301,6 +303,7 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 		s.trace.sent(l, p)
 		l.path.Sent(now)
 		l.lastData = now
+		s.carriesData(l)
 		l.lentPackets = append(l.lentPackets, h)
 		out = append(out, p.Buf)
 		l.txPackets++
@@ -490,7 +493,7 @@ func relate(paths []schedulers.Path) {
 // describe is a path as schedulers see it.
 func (s *Session) describe(l *link) schedulers.Path {
 	d := schedulers.Path{
-		ID: l.id, Name: l.cfg.Name, State: l.path.State(),
+		ID: l.id, Name: l.cfg.Name, State: s.stateOf(l),
 		Rate: l.rate.Prospect(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
 		MTU: l.carries, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
 		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate, Sent: l.txBytes, Received: l.rxBytes,

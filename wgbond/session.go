@@ -369,7 +369,7 @@ func (s *Session) workingLinks() (mask uint32) {
 
 // usable reports whether l may carry data now.
 func (s *Session) usable(l *link) bool {
-	return l.attached && l.path.State() == schedulers.Active && s.transport != nil
+	return l.attached && !l.damped && l.path.State() == schedulers.Active && s.transport != nil
 }
 
 // eachLink calls f for every path, in the order of their ids.

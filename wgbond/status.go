@@ -135,6 +135,9 @@ type PathStatus struct {
 	Ceiling, PeerCeiling float64
 	LastHeard            time.Duration
 	Heard                bool // false: nothing ever came, LastHeard means nothing
+	// DampedFor is for how long it will not be used although it works, because
+	// it came and went so often.
+	DampedFor time.Duration
 	// MTUKnown tells that MTU was found by probing, else it is assumed.
 	MTUKnown bool
 	// TooSmall says that the path does not carry what the tunnel needs, and
@@ -229,6 +232,9 @@ func (s *Session) pathStatus(l *link) PathStatus {
 	p.Rate = l.rate.Rate()
 	p.MTUKnown, p.TooSmall = l.mtu.Known(), s.tooSmall(l)
 	p.LastHeard, p.Heard = l.path.LastHeard(s.now)
+	if l.damped {
+		p.DampedFor = l.dampedUntil - s.now
+	}
 	p.Plan = s.pathPlan(l.id)
 	return p
 }

@@ -270,6 +270,9 @@ func (p *Path) NextPing() time.Duration { return p.nextPing }
 // Hasten brings the next ping forward to at.
 func (p *Path) Hasten(at time.Duration) { p.nextPing = min(p.nextPing, at) }
 
+// PutOff puts the next ping off until at, if it would be due before.
+func (p *Path) PutOff(at time.Duration) { p.nextPing = max(p.nextPing, at) }
+
 // Ping takes the ping that is due: its id. busy: the session carries data.
 func (p *Path) Ping(now time.Duration, busy bool) (id uint32) {
 	switch p.state {
