@@ -16,6 +16,8 @@ const (
 	attachFirst = 100 * time.Millisecond
 	attachEager = 5
 	attachMax   = 10 * time.Second
+	// attachRare is the number of tries after which that longest wait has come.
+	attachRare = attachEager + 10
 )
 
 // ErrTooManyPaths is returned by AddPath for path number MaxPaths.
@@ -187,7 +189,7 @@ func (s *Session) ReceiveForeign(now time.Duration, id schedulers.PathID, from R
 
 // proved moves a client's path to the address that answered.
 func (s *Session) proved(l *link, id uint32) {
-	if s.cfg.Role == Client && l.askID == id && l.candidate.Peer.IsValid() {
+	if s.cfg.Role == Client && l.askID == id && l.candidate.Peer.IsValid() && l.candidate != l.remote {
 		l.remote, l.candidate = l.candidate, Remote{}
 		s.remotes++
 		s.counts.serverMoves++
@@ -253,6 +255,7 @@ func (s *Session) onChallengeReply(f *wire.ChallengeReply, from Remote) {
 		return
 	}
 	l.nonce = [8]byte{}
+	moved := l.remote != from && l.remote.Peer.IsValid()
 	if l.remote != from {
 		l.remote = from
 		s.remotes++
@@ -264,6 +267,10 @@ func (s *Session) onChallengeReply(f *wire.ChallengeReply, from Remote) {
 	l.path.Heard(s.now)
 	l.path.Hasten(s.now)
 	l.attached, l.carried = true, s.now
+	if moved {
+		// What is not reported by now went to where nobody is any more.
+		s.giveUpFlight(l)
+	}
 	s.confirmAttached(l)
 }
 

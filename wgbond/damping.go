@@ -21,7 +21,7 @@ type Damping struct {
 }
 
 const (
-	dampHalf  = 30 * time.Second
+	dampHalf  = time.Minute
 	dampFree  = 2 // losses that cost nothing: an outage now and then is no flapping
 	dampFirst = time.Second
 	dampMost  = 30 * time.Second

@@ -182,7 +182,11 @@ func (s *Session) establish(t *control.Transport) {
 		if l == nil {
 			continue
 		}
-		l.attachTries = 0
+		if !s.resting(l) || l.path.State() == schedulers.Active {
+			l.attachTries = 0
+		} else {
+			l.attachTries = max(l.attachTries, attachRare)
+		}
 		if l.attached && l.path.State() == schedulers.Active {
 			if !s.spared(l) {
 				s.sendAttach(l)

@@ -99,6 +99,7 @@ type link struct {
 	lossy              float64 // the same over lossyPackets
 	suspectAt          time.Duration
 	carried            time.Duration // when data last went or came by it
+	hushAt             time.Duration // client: when to ask why no data comes any more; Never: asked
 	newest             uint64        // counter of the path's newest packet in the latest report
 	newestIndex        uint32
 	progressAt         time.Duration // when the peer last reported something new
@@ -110,6 +111,11 @@ type link struct {
 	recallClock          wire.Clock
 	recallTried          wire.Clock // the feedback that was looked at last
 }
+
+// hush is the pause in what a client receives by a path after which it asks
+// whether the path works. If a NAT on the way has forgotten it, the server
+// cannot reach us there until it has heard us from the new address.
+const hush = 150 * time.Millisecond
 
 // total counts packets and their bytes.
 type total struct{ packets, bytes uint64 }
@@ -139,7 +145,7 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 	if cfg.Overhead == 0 {
 		cfg.Overhead = 28
 	}
-	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, lastData: -1, ceiling: NoCeiling, told: NoCeiling}
+	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, hushAt: Never, lastData: -1, ceiling: NoCeiling, told: NoCeiling}
 	l.rate = rate.New(s.now, l.rateParams())
 	l.mtu = path.NewMTU(s.now, cfg.MTU)
 	l.mtu.Need(s.now, s.sizes.need)
@@ -180,6 +186,10 @@ func (s *Session) checkLink(l *link) {
 	if l.damped && s.now >= l.dampedUntil {
 		s.undamp(l)
 	}
+	if s.now >= l.hushAt {
+		l.hushAt = Never
+		l.path.Hasten(s.now)
+	}
 	if s.transport == nil {
 		return
 	}
@@ -211,6 +221,7 @@ func (s *Session) linkDue(l *link) time.Duration {
 	if l.damped {
 		due = min(due, l.dampedUntil)
 	}
+	due = min(due, l.hushAt)
 	if s.transport == nil {
 		return due
 	}

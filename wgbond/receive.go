@@ -47,6 +47,9 @@ func (s *Session) receiveData(l *link, pkt []byte) {
 	s.counts.got++
 	s.lastData = s.now
 	s.carriesData(l)
+	if s.cfg.Role == Client && l.attached {
+		l.hushAt = s.now + hush
+	}
 	s.sizes.got = max(s.sizes.got, len(pkt))
 	index, counter, _ := wire.DataHeader(pkt)
 	s.trace.got(l, index, counter, len(pkt)+l.cfg.Overhead)

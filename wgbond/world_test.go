@@ -50,6 +50,8 @@ type simPath struct {
 	up, down *sim.Link[[]byte]
 	addr     netip.AddrPort
 	id       schedulers.PathID
+	// server is where the server is now; invalid: where it was at first.
+	server netip.AddrPort
 	// tap sees what the client and the server put on the path.
 	tap func(fromClient bool, pkt []byte)
 	// lose tells what is lost on the way, whatever the link would do; nil: nothing.
@@ -225,7 +227,11 @@ func (w *world) step() {
 			if !ok {
 				break
 			}
-			w.client.Receive(w.now, p.id, w.copy(pkt))
+			if r, _ := w.client.Remote(p.id); r.Peer != p.server {
+				w.client.ReceiveForeign(w.now, p.id, Remote{Peer: p.server}, w.copy(pkt))
+			} else {
+				w.client.Receive(w.now, p.id, w.copy(pkt))
+			}
 		}
 	}
 	w.client.Advance(w.now)
@@ -239,7 +245,18 @@ func (w *world) copy(pkt []byte) []byte { return append(w.pool.Get()[:0], pkt...
 // settle moves what the sessions have ready.
 func (w *world) settle() {
 	for again := true; again; {
-		again = w.flush(w.client, w.now, func(id schedulers.PathID) *simPath { return w.pathOf(id) }, true)
+		again = w.flush(w.client, w.now, func(id schedulers.PathID) *simPath {
+			p := w.pathOf(id)
+			if r, _ := w.client.Remote(id); p != nil && r.Peer != p.server {
+				return nil // nobody is there any more
+			}
+			return p
+		}, true)
+		for _, s := range w.client.Strays(nil) {
+			if p := w.pathOf(s.Path); p != nil && p.server == s.To.Peer {
+				w.put(p, true, s.Datagram)
+			}
+		}
 		if w.server != nil {
 			again = w.flush(w.server, w.now+w.serverClock, func(id schedulers.PathID) *simPath {
 				r, _ := w.server.Remote(id)
