@@ -115,7 +115,7 @@ type link struct {
 // hush is the pause in what a client receives by a path after which it asks
 // whether the path works. If a NAT on the way has forgotten it, the server
 // cannot reach us there until it has heard us from the new address.
-const hush = 150 * time.Millisecond
+const hush = 200 * time.Millisecond
 
 // total counts packets and their bytes.
 type total struct{ packets, bytes uint64 }
