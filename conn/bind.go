@@ -17,6 +17,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/conn/quota"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
@@ -48,6 +49,8 @@ type Config struct {
 	Listen mux.ListenFunc
 	// Watch opens what tells of the devices; nil: netwatch.Open.
 	Watch func() (Watcher, error)
+	// Ledger counts what paths carry and knows their quotas; nil: none have one.
+	Ledger *quota.Ledger
 	// Lookup finds the addresses of a Peer.Name; nil: names are not looked up.
 	Lookup func(ctx context.Context, name string) ([]netip.AddrPort, error)
 }
@@ -121,6 +124,7 @@ func NewBind(cfg Config) (*Bind, error) {
 
 		configured: make(map[netip.AddrPort]struct{}),
 		allowed:    make(map[control.Key]control.Key),
+		paths:      pathSet{ledger: cfg.Ledger},
 		mark:       cfg.Mark,
 	}
 	b.shell.SetMark(cfg.Mark)

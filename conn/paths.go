@@ -7,6 +7,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/conn/quota"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/control"
@@ -26,6 +27,7 @@ type pathSet struct {
 	paths  []mux.Path
 	absent []mux.Link
 	again  time.Duration // when update has something to do on its own; 0: never
+	ledger *quota.Ledger // nil: no path has a quota
 	// taken are the devices that named entries with a Match have, by entry.
 	taken   map[int]string
 	devices map[string]*presence
@@ -58,7 +60,7 @@ func (s *pathSet) update(entries []mux.PathSpec, state netwatch.State, exclude [
 		for _, name := range state.Candidates(exclude) {
 			s.offer(mux.PathSpec{Name: name, Device: name}, state, found, now)
 		}
-		if len(s.paths) == 0 { // no route at all now: the old ones are as good as any
+		if len(s.paths) == 0 && len(s.absent) == 0 { // no route at all now: the old ones are as good as any
 			s.paths = was
 			if len(was) == 0 {
 				s.paths = anyDefault
@@ -151,6 +153,14 @@ func (s *pathSet) add(spec mux.PathSpec, state netwatch.State) {
 	}
 	if spec.Device != "" && s.has(spec.Device, spec) || len(s.paths) == schedulers.MaxPaths {
 		return // an entry further up has it
+	}
+	if s.ledger != nil {
+		if use := s.ledger.Use(spec.Name, time.Now()); use.Exhausted {
+			s.absent = append(s.absent, mux.Link{Name: spec.Name, Device: spec.Device, State: mux.LinkClosed,
+				Reason: fmt.Sprintf("its monthly quota is used up; again on %s", use.Until.Format("2 January"))})
+			return
+		}
+		spec.Count = s.ledger.Counter(spec.Name)
 	}
 	path := mux.Path{PathSpec: spec}
 	if _, there := state.Link(spec.Device); there {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/wgbond"
@@ -32,13 +33,21 @@ func (b *Bind) Status() Status {
 	b.mu.Lock()
 	absent := b.paths.absent
 	b.mu.Unlock()
+	links := func(all []mux.Link) []mux.Link {
+		for i := range all {
+			if b.cfg.Ledger != nil {
+				all[i].Quota = b.cfg.Ledger.Use(all[i].Name, time.Now())
+			}
+		}
+		return all
+	}
 	for _, d := range *b.dialled.Load() {
 		st.Peers = append(st.Peers, PeerStatus{
 			PublicKey: d.peer.PublicKey.String(),
 			Endpoint:  d.Target(),
 			Dialled:   true,
 			Session:   d.Status(),
-			Links:     append(d.Links(), absent...),
+			Links:     links(append(d.Links(), absent...)),
 		})
 	}
 	if v := b.server.Load(); v != nil {

@@ -85,6 +85,7 @@ func (b *Bind) watching(w *watch) {
 		case <-settled.C:
 			rescan = true
 		case <-ticks.C:
+			rescan = b.tickLedger()
 		}
 		b.mu.Lock()
 		if b.watch == w {
@@ -101,6 +102,19 @@ func (b *Bind) watching(w *watch) {
 		}
 		b.mu.Unlock()
 	}
+}
+
+// tickLedger counts what the paths have carried, and reports whether one may
+// not be used any more, or again.
+func (b *Bind) tickLedger() bool {
+	if b.cfg.Ledger == nil {
+		return false
+	}
+	changed, err := b.cfg.Ledger.Tick(time.Now())
+	if err != nil {
+		b.shell.Log.Error("counted on, but not kept", "err", err)
+	}
+	return changed
 }
 
 // rescanLocked brings the paths up to date with the devices.

@@ -37,10 +37,6 @@ type PathSpec struct {
 	// Match, in a Bind's configuration, stands for Device: the Bind finds the
 	// devices that fit, as they come and go. Its paths have a Device instead.
 	Match netwatch.Match
-	// MonthlyQuota is what the path may carry between two QuotaDays, bytes of
-	// whole IP packets, both directions; 0: no limit. A Bind keeps to it.
-	MonthlyQuota uint64
-	QuotaDay     int // of the month, from 1; a shorter month ends before it
 	// Count is added to as the path carries, bytes of whole IP packets, both
 	// directions, what goes to and from a relay included; nil: not counted.
 	Count *atomic.Uint64

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/conn/quota"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond"
@@ -37,6 +38,7 @@ type Link struct {
 	Local  netip.AddrPort    `json:"local"`
 	Relay  netip.AddrPort    `json:"relay"`
 	Lease  string            `json:"lease,omitempty"` // what the relay grants
+	Quota  quota.Use         `json:"quota"`           // zero: it has none
 }
 
 // retryOpen is how long to wait before opening a socket again: short, for a
