@@ -52,7 +52,8 @@ type Config struct {
 	// Ledger counts what paths carry and knows their quotas; nil: none have one.
 	Ledger *quota.Ledger
 	// Lookup finds the addresses of a Peer.Name; nil: names are not looked up.
-	Lookup func(ctx context.Context, name string) ([]netip.AddrPort, error)
+	// With mark, that of the sockets, its questions leave around the tunnel.
+	Lookup func(ctx context.Context, mark uint32, name string) ([]netip.AddrPort, error)
 }
 
 // Watcher tells of the network devices; *netwatch.Watcher is one.

@@ -29,8 +29,14 @@ type pair struct {
 
 func newPair(t *testing.T, devices ...string) *pair {
 	t.Helper()
+	return newPairWith(t, Config{}, devices...)
+}
+
+// newPairWith is newPair with more in the client's configuration.
+func newPairWith(t *testing.T, cfg Config, devices ...string) *pair {
+	t.Helper()
 	p := &pair{net: wgtest.NewNet(), serverBind: newBind(t, nil)}
-	p.clientBind = bindOn(t, p.net, devices...)
+	p.clientBind = bindWith(t, cfg, p.net, devices...)
 	p.server = wgtest.NewHost(t, p.serverBind, wgtest.Key(t), "10.7.0.1")
 	p.client = wgtest.NewHost(t, p.clientBind, wgtest.Key(t), "10.7.0.2")
 	p.server.AddPeer(t, p.client, "")
@@ -45,7 +51,12 @@ func newPair(t *testing.T, devices ...string) *pair {
 
 func bindOn(t *testing.T, net *wgtest.Net, devices ...string) *Bind {
 	t.Helper()
-	cfg := Config{Scheduler: newEven, Listen: net.Listen}
+	return bindWith(t, Config{}, net, devices...)
+}
+
+func bindWith(t *testing.T, cfg Config, net *wgtest.Net, devices ...string) *Bind {
+	t.Helper()
+	cfg.Scheduler, cfg.Listen = newEven, net.Listen
 	for _, d := range devices {
 		cfg.Paths = append(cfg.Paths, mux.PathSpec{Name: d, Device: d})
 	}

@@ -28,6 +28,8 @@ type dialledPeer struct {
 	peer Peer
 	ep   *Endpoint
 	name lookup
+	// unnamed: the user has set another endpoint than the name's.
+	unnamed bool
 }
 
 // SetPeers sets our private key and the peers: those with an endpoint are
@@ -79,9 +81,16 @@ func (b *Bind) redialLocked(fresh bool) error {
 			continue
 		}
 		p.Endpoint = netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port())
+		unnamed := false
 		for addr, d := range was {
-			if d.peer.PublicKey == p.PublicKey && d.Target() == p.Endpoint {
+			switch {
+			case d.peer.PublicKey != p.PublicKey:
+			case addr == p.Endpoint && !d.unnamed:
+			case addr != p.Endpoint && d.Target() == p.Endpoint:
 				p.Endpoint = addr // where it was followed to, or its name led
+				p.Name = d.peer.Name
+			default:
+				p.Name, unnamed = "", true
 			}
 		}
 		if was[p.Endpoint] == nil && b.learnt(p.Endpoint) {
@@ -100,6 +109,7 @@ func (b *Bind) redialLocked(fresh bool) error {
 			errs = append(errs, err)
 			continue
 		}
+		d.unnamed = unnamed
 		next[p.Endpoint] = d
 	}
 	b.dialled.Store(&next)

@@ -173,15 +173,15 @@ func (b *Bind) lookupLocked(now time.Duration) {
 		l.wait = min(max(2*l.wait, silentFor), lookupMost)
 		first := !l.asked
 		l.asking, l.asked, l.next = true, true, now+l.wait
-		go b.look(d, first)
+		go b.look(d, b.mark, first)
 	}
 }
 
 // look asks for a peer's name and leads its session there.
-func (b *Bind) look(d *dialledPeer, first bool) {
+func (b *Bind) look(d *dialledPeer, mark uint32, first bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()
-	found, err := b.cfg.Lookup(ctx, d.peer.Name)
+	found, err := b.cfg.Lookup(ctx, mark, d.peer.Name)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	d.name.asking = false

@@ -35,8 +35,8 @@ type Limit struct {
 type Use struct {
 	Used, Limit uint64    // bytes
 	Until       time.Time // when counting begins anew
-	// Exhausted: what the path carries in about a second would exceed the
-	// limit.
+	// Exhausted: the limit is reached, or was about to be: another second like
+	// the one before would have exceeded it.
 	Exhausted bool
 }
 
@@ -126,11 +126,11 @@ func (l *Ledger) Tick(now time.Time) (changed bool, err error) {
 		if limit.Bytes == 0 {
 			continue
 		}
-		a.turn(limit, now)
+		changed = a.turn(limit, now) || changed
 		a.used += a.last
-		exhausted := a.use(limit, now).Exhausted
-		changed = changed || exhausted != a.exhausted
-		a.exhausted = exhausted
+		if !a.exhausted && a.used+a.last >= limit.Bytes {
+			a.exhausted, changed = true, true
+		}
 		behind = behind || a.used > a.promised
 	}
 	if behind {
@@ -140,20 +140,25 @@ func (l *Ledger) Tick(now time.Time) (changed bool, err error) {
 }
 
 // turn begins a new period if one has begun. A clock that shows a time before
-// the present period is not set yet: nothing is forgotten by it.
-func (a *account) turn(limit Limit, now time.Time) {
-	if from, _ := period(now, limit.Day); from.After(a.since) {
-		a.since, a.used, a.promised = from, 0, 0
+// the present period is not set yet: nothing is forgotten by it. turn reports
+// whether a path that was exhausted is not any more.
+func (a *account) turn(limit Limit, now time.Time) (released bool) {
+	from, _ := period(now, limit.Day)
+	if !from.After(a.since) {
+		return false
 	}
+	released = a.exhausted
+	a.since, a.used, a.promised, a.exhausted = from, 0, 0, false
+	return released
 }
 
 func (a *account) use(limit Limit, now time.Time) Use {
 	from, until := period(now, limit.Day)
-	used := a.used
-	if from.After(a.since) {
-		used = 0
+	u := Use{Limit: limit.Bytes, Until: until}
+	if !from.After(a.since) {
+		u.Used, u.Exhausted = a.used, a.exhausted || limit.Bytes > 0 && a.used >= limit.Bytes
 	}
-	return Use{Used: used, Limit: limit.Bytes, Until: until, Exhausted: limit.Bytes > 0 && used+a.last >= limit.Bytes}
+	return u
 }
 
 // Use tells how much a path has used; the zero Use if it has no limit.

@@ -359,6 +359,8 @@ func (p *parser) complete(path *Path, table map[string]any, where string, i int)
 	switch {
 	case path.Device == "" && path.Match.IsZero():
 		p.errs.Add(line(""), where, "no device", `device = "…", the interface that this path uses, or driver, usb or network to find it by`)
+	case path.MonthlyQuota > 0 && path.Name == "":
+		p.errs.Add(line("monthly-quota"), where+": monthly-quota", "no name beside it", `name = "…", under which the count is kept: each device that fits would have a quota of its own`)
 	case hasDay && path.MonthlyQuota == 0:
 		p.errs.Add(line("quota-reset-day"), where+": quota-reset-day", "no monthly-quota beside it", `monthly-quota = "5 GB"`)
 	case path.Relay.IsValid() && !hasKey:

@@ -116,7 +116,12 @@ type Path struct {
 	Metered   bool     `json:"metered"`
 	Weight    float64  `json:"weight,omitempty"`
 	MaxRate   float64  `json:"max_rate,omitempty"`
-	Plan      *Plan    `json:"plan,omitempty"` // absent unless bonded
+	// Quota is what the path may carry until QuotaReset, QuotaUsed what it has;
+	// bytes of whole IP packets, both directions, of all peers. 0: no limit.
+	Quota      uint64 `json:"quota,omitempty"`
+	QuotaUsed  uint64 `json:"quota_used,omitempty"`
+	QuotaReset int64  `json:"quota_reset,omitempty"` // Unix time, seconds
+	Plan       *Plan  `json:"plan,omitempty"`        // absent unless bonded
 }
 
 // Plan is what the scheduler makes of a path for bulk data.

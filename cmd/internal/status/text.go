@@ -152,6 +152,9 @@ func (p *printer) path(path *Path) {
 		p.line("    transfer: %s received, %s sent", Bytes(path.RxBytes), Bytes(path.TxBytes))
 		p.line("    share: %.0f %%", 100*path.Share)
 	}
+	if path.Quota != 0 {
+		p.line("    quota: %s of %s used, until %s", Bytes(path.QuotaUsed), Bytes(path.Quota), time.Unix(path.QuotaReset, 0).In(p.now.Location()).Format("2 January"))
+	}
 }
 
 // drops prints what was dropped, with the reasons, and how much was discarded

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -72,6 +73,11 @@ func bond(s wgbond.Status, links []mux.Link) *status.Bond {
 		p.Local, p.Relay = address(l.Local), address(l.Relay)
 		if l.State != mux.LinkOpen {
 			p.State = string(l.State) // the engine may think better of it
+		} else if told[l.Path] && p.Reason == "" {
+			p.Reason = damped(s.Paths, l.Path)
+		}
+		if l.Quota.Limit > 0 {
+			p.Quota, p.QuotaUsed, p.QuotaReset = l.Quota.Limit, l.Quota.Used, l.Quota.Until.Unix()
 		}
 		b.Paths = append(b.Paths, p)
 	}
@@ -113,6 +119,16 @@ func address(a netip.AddrPort) string {
 		return ""
 	}
 	return a.String()
+}
+
+// damped says why a path that works is not used.
+func damped(paths []wgbond.PathStatus, id schedulers.PathID) string {
+	for _, p := range paths {
+		if p.ID == id && p.DampedFor > 0 {
+			return fmt.Sprintf("comes and goes; used if it stays %v more", p.DampedFor.Round(100*time.Millisecond))
+		}
+	}
+	return ""
 }
 
 // AddDevice adds to i what WireGuard's own device knows.

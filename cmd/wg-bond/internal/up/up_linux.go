@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
 	"github.com/wg-bond/wg-bond/cmd/internal/status"
 	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
+	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/decide"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/report"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/seek"
@@ -25,6 +29,7 @@ import (
 	"github.com/wg-bond/wg-bond/conn"
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
+	"github.com/wg-bond/wg-bond/conn/quota"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
@@ -105,6 +110,7 @@ type running struct {
 	host    *quick.Host
 	journal *quick.Journal
 	plan    *quick.Plan
+	ledger  *quota.Ledger // nil: no path has a quota
 	server  *ctl.Server
 
 	reload chan os.Signal  // room for one: SIGHUP
@@ -221,14 +227,35 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 	for _, p := range r.files.Bond.Paths {
 		specs = append(specs, p.Spec())
 	}
-	var err error
 	r.seeker = seek.New(func(device string, found []conn.Lender) { r.bind.SetLenders(device, found) }, r.log)
+	err := r.openLedger()
+	if err != nil {
+		return err
+	}
 	r.bind, err = conn.NewBind(conn.Config{
 		Paths: specs, Exclude: r.tunnels, Seek: r.seeker.On, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
+		Ledger: r.ledger, Lookup: newLookup().find,
 	})
 	return err
 }
+
+// openLedger opens the count of what paths carry, if any has a quota.
+func (r *running) openLedger() (err error) {
+	limits := map[string]quota.Limit{}
+	for _, p := range r.files.Bond.Paths {
+		if p.MonthlyQuota > 0 {
+			limits[p.Name] = quota.Limit{Bytes: p.MonthlyQuota, Day: p.QuotaDay}
+		}
+	}
+	if len(limits) > 0 {
+		r.ledger, err = quota.Open(filepath.Join(stateDir, r.files.Name+".usage.json"), func(path string) quota.Limit { return limits[path] })
+	}
+	return err
+}
+
+// stateDir keeps what must outlive a restart of the machine.
+const stateDir = "/var/lib/wg-bond"
 
 // tunnels are the interfaces that are never a path unless one is named: our
 // own, and those of others of our kind, which may come at any time.
@@ -286,9 +313,23 @@ func (r *running) devices() ([]string, error) {
 func (r *running) setPeers(d *uapi.Device) error {
 	var peers []conn.Peer
 	for _, p := range d.Peers {
-		peers = append(peers, conn.Peer{PublicKey: control.Key(p.PublicKey), PresharedKey: control.Key(p.PresharedKey), Endpoint: p.Endpoint})
+		peers = append(peers, conn.Peer{
+			PublicKey: control.Key(p.PublicKey), PresharedKey: control.Key(p.PresharedKey), Endpoint: p.Endpoint,
+			Name: r.nameOf(p.PublicKey),
+		})
 	}
 	return r.bind.SetPeers(control.Key(d.PrivateKey), peers)
+}
+
+// nameOf is the endpoint's name that the configuration gives a peer; empty if
+// it gives an address, or none.
+func (r *running) nameOf(peer wgconf.Key) string {
+	for _, p := range r.files.WireGuard.Peers {
+		if _, err := netip.ParseAddr(p.Endpoint.Host); p.PublicKey == peer && !p.Endpoint.IsZero() && err != nil {
+			return p.Endpoint.String()
+		}
+	}
+	return ""
 }
 
 func (r *running) start(ctx context.Context) error {
@@ -335,6 +376,9 @@ func (r *running) end(hooks *Files) error {
 		}
 	}
 	errs = append(errs, quick.Clean(r.host, r.journal))
+	if r.ledger != nil {
+		errs = append(errs, r.ledger.Close(time.Now()))
+	}
 	if hooks != nil {
 		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, "PostDown", hooks.WireGuard.Interface.PostDown, Trace))
 	}
