@@ -32,7 +32,8 @@ const (
 	publicA  = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
 	privateB = "2AJ26z6k0PsCbrqI1UqZDlKKKZ60jvup5O2j2wLvZF4="
 	publicB  = "CA7MjiDxct3cDKotDsUaF+/DT/DPJfS0DCj27ZMwaH8="
-	publicC  = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+	privateC = "iAt66yRr4eUauWM0vD6rdOIKSrneEhlMHhSpVe/wD0w="
+	publicC  = "Irtnz1sudFUe/OeMPky0hhuSHb7TXxqE9e3CZ1l92TE="
 )
 
 // programs builds wg-bond and stock wireguard-go, once.

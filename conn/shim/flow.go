@@ -17,9 +17,8 @@ const (
 	maxFlowsPerSource = 64
 	// flowLife is how long a flow may be silent: longer than WireGuard's keys
 	// live. A flow that WireGuard never answered goes sooner.
-	flowLife      = 5 * time.Minute
-	unprovenLife  = 30 * time.Second
-	flowBatchSize = 16 // datagrams read at once: the memory of a quiet flow
+	flowLife     = 5 * time.Minute
+	unprovenLife = 30 * time.Second
 )
 
 // flow is one plain client's way to WireGuard: a socket of its own, so that
@@ -195,7 +194,7 @@ func (m *Shim) openFlow(from wgbond.Remote, first []byte) *flow {
 		up.close()
 		return nil
 	}
-	up.serve(flowBatchSize, func(pkts [][]byte) {
+	up.serve(quietBatch, func(pkts [][]byte) {
 		to := wgbond.Remote{Peer: f.peer}
 		if l := f.local.Load(); l != nil {
 			to.Local = *l

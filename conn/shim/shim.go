@@ -315,15 +315,19 @@ func (u *upstream) deliver(pkts [][]byte) {
 	u.m.shell.Pool.PutAll(pkts)
 }
 
-// serve reads what WireGuard answers until the socket is closed. take borrows
-// what it is given.
+// quietBatch is how many datagrams are read at once from an upstream socket that
+// has not been busy yet: the memory of a quiet client.
+const quietBatch = 16
+
+// serve reads what WireGuard answers until the socket is closed, up to batch at
+// once. take borrows what it is given.
 func (u *upstream) serve(batch int, take func(pkts [][]byte)) {
 	m := u.m
 	m.wg.Add(1)
 	go func() {
 		defer m.wg.Done()
-		ms := m.shell.Messages(batch)
-		defer m.shell.Release(ms)
+		ms := m.shell.Messages(min(quietBatch, batch))
+		defer func() { m.shell.Release(ms) }()
 		pkts := make([][]byte, 0, batch)
 		for {
 			n, err := u.sock.ReadBatch(ms)
@@ -346,6 +350,9 @@ func (u *upstream) serve(batch int, take func(pkts [][]byte)) {
 			}
 			for i := range ms[:n] {
 				ms[i].Buf = ms[i].Buf[:wgbond.MaxDatagram]
+			}
+			if n == len(ms) && n < batch {
+				ms = append(ms, m.shell.Messages(batch-n)...)
 			}
 		}
 	}()
