@@ -258,7 +258,7 @@ func (c *Controller) endRound(d Delivery) {
 	if c.mode == startup {
 		c.checkFull(loss, d)
 	} else if c.p.Spare {
-		c.spare.endRound(c.latest, c.filter.max(), loss, c.appLimitedUntil == 0 || c.latest > 0.7*c.spare.rate)
+		c.spare.endRound(d.Arrived, c.roundBytes, c.filter.max(), loss, c.appLimitedUntil > 0)
 	}
 	c.round++
 	c.roundEnd = c.delivered
@@ -436,7 +436,7 @@ func (c *Controller) Mode() string { return c.mode.String() }
 // short round trip a long queue is not worth its delay, and not needed.
 func (c *Controller) QueueBound() time.Duration {
 	if c.p.Spare {
-		return spareQueue
+		return spareQueue + 2*c.spare.slack()
 	}
 	steady := min(c.p.Steady, max(c.minRTT/3, c.p.Steady/3))
 	return steady + time.Duration(c.Varying()*float64(c.p.Varying-steady))

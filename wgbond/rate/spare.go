@@ -1,6 +1,10 @@
 package rate
 
-import "time"
+import (
+	"time"
+
+	"github.com/wg-bond/wg-bond/wgbond/wire"
+)
 
 // How a path is used that is lent. What its owner sends there shows as a queue
 // that is not ours, long before it shows as loss.
@@ -10,11 +14,15 @@ const (
 	// avoid: a packet of ours behind one of the owner's.
 	sparePackets = 2
 
+	// A round has as many samples at least, unless it lasts so long.
+	spareSamples = 4
+	spareRound   = 500 * time.Millisecond
+
 	spareCut     = 0.25 // of the rate, at most, is given up in a round
 	spareStep    = 0.03 // by which the rate grows in a round after a cut, twice that in the next, and so on …
 	spareStepMax = 0.08 // … up to this …
 	spareStepLow = 0.7  // … or to this, far below the largest rate known
-	spareLeast   = 0.01 // of the largest rate known: with that the path is still measured
+	spareLeast   = 0.02 // of the largest rate known: with that the path is still measured
 	spareMost    = 1.25 // of it
 	// spareMin is 2 packets a second.
 	spareMin = 2 * packetSize
@@ -32,12 +40,16 @@ const (
 // cut in proportion to how much it is not, once a round.
 //
 //	one-way delay − its least    0 ─────── spareQueue ─────── 2 × spareQueue ──▶
-//	rate, each round             × (1+step), step rises   × 1 … ½        × ½
+//	rate, each round             × (1+step), step rises   × 1 … ¾        × ¾
 type spare struct {
-	rate  float64 // allowed, bytes per second; 0: not known yet
-	step  float64
-	least leastDelay
-	round time.Duration // the least one-way delay of this round, less least; < 0: none
+	rate        float64 // allowed, bytes per second; 0: not known yet
+	step        float64
+	least       leastDelay
+	ended       wire.Clock    // the round before
+	bytes       uint64        // delivered in this round
+	samples     int           // in this round
+	owd, jitter time.Duration // the latest; how much it varies from one packet to the next
+	round       time.Duration // the least one-way delay of this round, less least; < 0: none
 }
 
 // leastDelay is the minimum of the last spareMemory to half of it again.
@@ -65,29 +77,48 @@ func (s *spare) delivered(now time.Duration, d Delivery) {
 	if q := owd - s.least.value; s.round < 0 || q < s.round {
 		s.round = q
 	}
+	if s.samples++; s.owd != 0 { // RFC 3550, 6.4.1
+		s.jitter += ((owd - s.owd).Abs() - s.jitter) / 16
+	}
+	s.owd = owd
 }
+
+// slack is what jitter may make of a delay without its being a queue.
+func (s *spare) slack() time.Duration { return min(s.jitter, spareQueue) }
 
 // bound is the queue above which the path is somebody else's, at a rate in
 // bytes per second.
 func (s *spare) bound(rate float64) time.Duration {
+	queue := spareQueue + s.slack()
 	if rate == 0 {
-		return spareQueue
+		return queue
 	}
-	return spareQueue + time.Duration(sparePackets*packetSize/rate*float64(time.Second))
+	return queue + time.Duration(sparePackets*packetSize/rate*float64(time.Second))
 }
 
-// endRound sets the rate for the next round. reached is what was delivered of
-// late, known the largest rate there was, bytes per second; full: as much was
-// sent as allowed.
-func (s *spare) endRound(reached, known, loss float64, full bool) {
+// endRound sets the rate for the next round. The round brought so many bytes
+// until the receiver's clock arrived; known is the largest rate there was, bytes
+// per second; loss a share; idle tells that less was sent than allowed.
+func (s *spare) endRound(arrived wire.Clock, bytes uint64, known, loss float64, idle bool) {
+	s.bytes += bytes
+	if s.samples < spareSamples && arrived-s.ended < wire.ClockOf(spareRound) {
+		return // too few to tell a queue from jitter
+	}
+	// Of the whole round, for a single sample says as much of the machines' timers
+	// as of the path.
+	reached := 0.0
+	if s.ended > 0 && arrived > s.ended {
+		reached = float64(s.bytes) / (time.Duration(arrived-s.ended) * time.Microsecond).Seconds()
+	}
 	queue := s.round
-	s.round = -1
+	s.ended, s.round, s.samples, s.bytes = arrived, -1, 0, 0
 	if s.rate == 0 {
 		s.rate = known
 	}
 	if queue < 0 {
 		return
 	}
+	full := !idle || reached > 0.7*s.rate
 	bound := s.bound(known)
 	switch {
 	case queue > bound || loss > lossBound:

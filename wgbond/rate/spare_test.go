@@ -13,7 +13,7 @@ func TestSpareIdle(t *testing.T) {
 		p.run(3 * time.Second)
 		p.maxQueue = 0
 		p.within("share of the link", p.throughput(20*time.Second)/rate, 0.93, 1.005)
-		most := spareQueue + feedbackEvery + time.Duration(4*packetSize/rate*float64(time.Second))
+		most := 3*spareQueue + feedbackEvery + time.Duration(4*packetSize/rate*float64(time.Second))
 		if p.maxQueue > most {
 			t.Errorf("at %.0f Mbit/s the queue was %v long, at most %v is allowed", rate/mbit, p.maxQueue, most)
 		}
