@@ -24,7 +24,7 @@ ROWS     ?=
 QUICK    ?= --quick
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-deps bench bench-go bench-lab bench-sim lab lint fuzz install deb deb-test clean
+.PHONY: help build demo test test-deps bench bench-go bench-lab bench-sim cross lab lint fuzz install deb deb-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench-sim: ## the engine's scenarios in virtual time, as a table
 
 lab: build ## measure in network namespaces (root): SCENARIO=seed RUNS=5
 	$(BIN)/bondlab run $(SCENARIO) --runs $(RUNS)
+
+cross: ## build relayd for the systems that lend
+	set -e; for t in linux/amd64 linux/arm64 darwin/arm64 windows/amd64 android/arm64; do \
+		echo "relayd for $$t"; CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -o /dev/null ./cmd/relayd; done
 
 lint: ## gofmt, go vet, staticcheck (version pinned in .ci/tools/go.mod)
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -47,8 +47,9 @@ type LentReading struct {
 	Beside float64
 	// What the borrower took of what the owner left: all, and half.
 	TakenIdle, TakenHalf float64
-	// The owner's pings on the idle link, and then with the borrower.
-	PingQuiet, PingIdle, PingHalf time.Duration
+	// The owner's pings on the idle link and then with the borrower; while it uses
+	// half alone, and then with the borrower.
+	PingQuiet, PingIdle, PingAlone, PingHalf time.Duration
 }
 
 func (c *LentCase) name() string {
@@ -68,7 +69,7 @@ func (r *LentReading) taken() float64 { return min(r.TakenIdle, r.TakenHalf) }
 // rise is by how much the owner's ping rose at most.
 func (r *LentReading) rise() time.Duration {
 	busy := r.PingDuring - (r.PingBefore+r.PingAfter)/2
-	return max(busy, r.PingIdle-r.PingQuiet, r.PingHalf-r.PingQuiet)
+	return max(busy, r.PingIdle-r.PingQuiet, r.PingHalf-r.PingAlone)
 }
 
 // Lend measures a lending scenario.
@@ -92,10 +93,10 @@ func Lend(l *lab.Lab, p Plan) (*Lent, error) {
 				return out, fmt.Errorf("run %d, %s: %w", run+1, c.name(), err)
 			}
 			c.Readings = append(c.Readings, got)
-			p.Progress("run %d/%d  %-16s owner %.2f, %.2f, %.2f Mbit/s, ping %d, %d, %d ms, %.3f Mbit/s beside it; taken %.3f of all, %.3f of half, ping %d, %d, %d ms\n",
+			p.Progress("run %d/%d  %-16s owner %.2f, %.2f, %.2f Mbit/s, ping %d, %d, %d ms, %.3f Mbit/s beside it; taken %.3f of all, %.3f of half, ping %d, %d; %d, %d ms\n",
 				run+1, p.Runs, c.name(), got.Before/1e6, got.During/1e6, got.After/1e6,
 				got.PingBefore.Milliseconds(), got.PingDuring.Milliseconds(), got.PingAfter.Milliseconds(), got.Beside/1e6, got.TakenIdle, got.TakenHalf,
-				got.PingQuiet.Milliseconds(), got.PingIdle.Milliseconds(), got.PingHalf.Milliseconds())
+				got.PingQuiet.Milliseconds(), got.PingIdle.Milliseconds(), got.PingAlone.Milliseconds(), got.PingHalf.Milliseconds())
 		}
 	}
 	return out, nil
@@ -221,22 +222,24 @@ func (m *lending) beside(p part, owns *measure.Arrivals) float64 {
 	return rate
 }
 
-// run lets the borrower have the idle link, then the owner joins in with half
-// of what it carries; after a pause the owner transfers all along, and the
+// run has the owner use half of what the link carries, then lets the borrower
+// have the idle link, and the owner joins in with half again; after a pause the owner transfers all along, and the
 // borrower joins in and ends.
 func (m *lending) run(got *LentReading) error {
-	var parts [6]part
+	var parts [7]part
+	useHalf := func() error { return m.own(float64(m.link.Down.Rate) / 2 / ownerOverhead) }
 	var half, all *measure.Arrivals
 	for i, step := range []struct {
 		before func() error
 		part   *part
 	}{
 		{func() error { return nil }, &parts[0]},
-		{m.borrow, &parts[1]},
-		{func() error { return m.own(float64(m.link.Down.Rate) / 2 / ownerOverhead) }, &parts[2]},
-		{func() error { half = end(&m.owns); end(&m.borrowed); return m.own(0) }, &parts[3]},
-		{m.borrow, &parts[4]},
-		{func() error { end(&m.borrowed); return nil }, &parts[5]},
+		{useHalf, &parts[1]},
+		{func() error { end(&m.owns); return m.borrow() }, &parts[2]},
+		{useHalf, &parts[3]},
+		{func() error { half = end(&m.owns); end(&m.borrowed); return m.own(0) }, &parts[4]},
+		{m.borrow, &parts[5]},
+		{func() error { end(&m.borrowed); return nil }, &parts[6]},
 	} {
 		err := step.before()
 		if err == nil {
@@ -249,11 +252,11 @@ func (m *lending) run(got *LentReading) error {
 	all = end(&m.owns)
 	rate := func(p part) float64 { return all.Rate(p.from, p.to) }
 	*got = LentReading{
-		Before: rate(parts[3]), During: rate(parts[4]), After: rate(parts[5]),
-		PingBefore: parts[3].ping, PingDuring: parts[4].ping, PingAfter: parts[5].ping,
-		Beside:    m.beside(parts[4], all),
-		TakenIdle: m.taken(parts[1], nil), TakenHalf: m.taken(parts[2], half),
-		PingQuiet: parts[0].ping, PingIdle: parts[1].ping, PingHalf: parts[2].ping,
+		Before: rate(parts[4]), During: rate(parts[5]), After: rate(parts[6]),
+		PingBefore: parts[4].ping, PingDuring: parts[5].ping, PingAfter: parts[6].ping,
+		Beside:    m.beside(parts[5], all),
+		TakenIdle: m.taken(parts[2], nil), TakenHalf: m.taken(parts[3], half),
+		PingQuiet: parts[0].ping, PingIdle: parts[2].ping, PingAlone: parts[1].ping, PingHalf: parts[3].ping,
 	}
 	return nil
 }
