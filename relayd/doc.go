@@ -21,6 +21,14 @@
 // relay and no amplifier: to a stranger it says at most one datagram for one,
 // hardly larger than his.
 //
+// # What is lent
+//
+// Only what the owner of the link leaves: the desk looks at the lent device's
+// counters ten times a second while anything is borrowed (package spare) and
+// tells each borrower how much that is. Packets of borrowers leave behind all
+// others. How much, when and to whom is in packages ledger, when and access;
+// every packet is paid for before it goes. While nobody borrows no timer runs.
+//
 // # Who runs what
 //
 // Each listening socket has a goroutine; each lease has two; one more, the
