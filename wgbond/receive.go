@@ -9,6 +9,13 @@ import (
 
 // Receive takes one datagram that arrived by path id.
 func (s *Session) Receive(now time.Duration, id schedulers.PathID, pkt []byte) {
+	s.Take(now, id, pkt)
+	s.advance()
+}
+
+// Take is Receive for a datagram of several that came together: after the last
+// of them Advance must be called. What is due then is done once, not after each.
+func (s *Session) Take(now time.Duration, id schedulers.PathID, pkt []byte) {
 	s.now = now
 	l := s.links[id]
 	if l == nil {
@@ -33,7 +40,6 @@ func (s *Session) Receive(now time.Duration, id schedulers.PathID, pkt []byte) {
 		s.counts.drop(dropNotWireGuard)
 		s.cfg.Pool.Put(pkt)
 	}
-	s.advance()
 }
 
 // heard notes that something came by a path, which answers for a plain path

@@ -104,7 +104,7 @@ func (x *traffic) step() {
 	}
 	start = x.clock()
 	for _, a := range x.arriving {
-		x.client.Receive(x.now, a.path.id, a.pkt)
+		x.client.Take(x.now, a.path.id, a.pkt)
 	}
 	x.client.Advance(x.now)
 	x.out = x.client.Deliver(x.out[:0])

@@ -78,6 +78,7 @@ func (r *reader) enter(s *served) {
 
 func (r *reader) leave() {
 	if r.in != nil {
+		r.in.engine.Advance(r.now)
 		r.in.end(r.now)
 		r.in = nil
 	}
@@ -98,7 +99,7 @@ func (v *Server) take(r *reader, m *udp.Message) bool {
 	case wire.WGData, wire.WGHandshake:
 		if a := v.at(r, m.Peer); a.s != nil {
 			r.enter(a.s)
-			a.s.engine.Receive(r.now, a.id, m.Buf)
+			a.s.engine.Take(r.now, a.id, m.Buf)
 			return true
 		}
 		if kind == wire.WGData {
@@ -159,7 +160,7 @@ func (v *Server) sealed(r *reader, m *udp.Message, from wgbond.Remote) bool {
 	switch {
 	case s != nil && s == a.s && m.Local == a.local: // else the client found us at another address
 		r.enter(s)
-		s.engine.Receive(r.now, a.id, m.Buf)
+		s.engine.Take(r.now, a.id, m.Buf)
 		return true
 	case s != nil:
 		r.enter(s)

@@ -364,7 +364,7 @@ func (p *dialPath) read(sock Socket) error {
 		if o := s.outlets[id]; added && o != nil && o.route.to.IsValid() {
 			to = o.route.to // where the peer was followed to
 		}
-		bytes := 0
+		bytes, took := 0, false
 		for i := range ms[:n] {
 			m := &ms[i]
 			bytes += len(m.Buf) + overhead(to.Addr())
@@ -380,12 +380,16 @@ func (p *dialPath) read(sock Socket) error {
 			} else if wire.Kind(m.Buf) == wire.LeaseControl {
 				p.lease.receive(m.Buf)
 			} else if added {
-				s.engine.Receive(now, id, m.Buf)
+				s.engine.Take(now, id, m.Buf)
+				took = true
 				m.Buf = shell.Pool.Get()
 			} else {
 				shell.Drops.Add(DropClosed, 1)
 			}
 			m.Buf = m.Buf[:wgbond.MaxDatagram]
+		}
+		if took {
+			s.engine.Advance(now)
 		}
 		s.end(now)
 		if p.spec.Count != nil {
