@@ -9,13 +9,21 @@ import (
 
 // Receive takes one datagram that arrived by path id.
 func (s *Session) Receive(now time.Duration, id schedulers.PathID, pkt []byte) {
-	s.Take(now, id, pkt)
+	s.take(now, id, pkt)
 	s.advance()
 }
 
 // Take is Receive for a datagram of several that came together: after the last
-// of them Advance must be called. What is due then is done once, not after each.
+// of them Advance must be called. All but feedback, which has room for so many
+// packets only, is then done once, not after each.
 func (s *Session) Take(now time.Duration, id schedulers.PathID, pkt []byte) {
+	s.take(now, id, pkt)
+	if s.feedbackDue() <= s.now {
+		s.sendFeedback()
+	}
+}
+
+func (s *Session) take(now time.Duration, id schedulers.PathID, pkt []byte) {
 	s.now = now
 	l := s.links[id]
 	if l == nil {

@@ -7,7 +7,7 @@
 //	     │ batch                                 │ batch, sorted by address and index
 //	     ▼                                       ▼
 //	┌─ Session ──────────────────────────────────────────────────┐
-//	│ lock · engine.Take × batch, Advance · Deliver · Ready     │ ◄── timer: Advance
+//	│ lock · engine.Take × batch, Advance · Deliver · Ready      │ ◄── timer: Advance
 //	│                         │              │                   │ ◄── Send (WireGuard's)
 //	└─────────────────────────┼──────────────┼───────────────────┘
 //	                          ▼              ▼ wake
