@@ -54,6 +54,7 @@ type pinger struct {
 	sent            uint32
 	counted         int
 	rtts            []time.Duration
+	answered        []bool                              // by number
 	onRTT           func(number int, rtt time.Duration) // may be nil
 	last, gap       time.Duration                       // the newest answer; the longest time between two
 }
@@ -67,6 +68,9 @@ const (
 func (p *pinger) receive(now time.Duration, inner []byte) bool {
 	if len(inner) < pingSize || inner[0] != pingBack {
 		return false
+	}
+	if n := int(binary.LittleEndian.Uint32(inner[4:])); n < len(p.answered) {
+		p.answered[n] = true
 	}
 	if sent := time.Duration(binary.LittleEndian.Uint64(inner[8:])); sent >= p.from {
 		p.rtts = append(p.rtts, now-sent)
@@ -87,11 +91,23 @@ func (p *pinger) output(now time.Duration, send func([]byte)) {
 	binary.LittleEndian.PutUint32(b[4:], p.sent)
 	binary.LittleEndian.PutUint64(b[8:], uint64(now))
 	p.sent++
+	p.answered = append(p.answered, false)
 	if now >= p.from {
 		p.counted++
 	}
 	p.at += p.interval
 	send(b[:])
+}
+
+// underway is how many of the pings of the last second have no answer yet.
+func (p *pinger) underway() (n int) {
+	last := min(int(time.Second/p.interval), len(p.answered))
+	for _, answered := range p.answered[len(p.answered)-last:] {
+		if !answered {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *pinger) next() time.Duration {

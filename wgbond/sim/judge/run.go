@@ -33,13 +33,15 @@ type Report struct {
 	// Bins has the payload bytes that arrived in order in every 100 ms.
 	Bins []int64
 
-	RTT     Percentiles // the flows' own samples
-	Ping    Percentiles
-	Pings   int // sent after Warmup; lost: those that did not come back
-	Lost    int
-	PingRTT []time.Duration // of those that did, in the order of the answers
-	PingGap time.Duration   // the longest time between two answers
-	Fetches []time.Duration // from SYN to the last byte; sim.Never: not done
+	RTT   Percentiles // the flows' own samples
+	Ping  Percentiles
+	Pings int // sent after Warmup; lost: those that did not come back
+	Lost  int
+	// Underway is how many of the lost were sent in the last second.
+	Underway int
+	PingRTT  []time.Duration // of those that did, in the order of the answers
+	PingGap  time.Duration   // the longest time between two answers
+	Fetches  []time.Duration // from SYN to the last byte; sim.Never: not done
 	// Gap is the longest time between two deliveries in order to the flows'
 	// reader, PacketGap between any two packets from the tunnel to that end.
 	Gap, PacketGap time.Duration
@@ -318,6 +320,7 @@ func (r *run) report() *Report {
 	}
 	if r.ping != nil {
 		p.Ping, p.Pings, p.Lost = percentiles(r.ping.rtts), r.ping.counted, r.ping.counted-len(r.ping.rtts)
+		p.Underway = min(p.Lost, r.ping.underway())
 		p.PingRTT, p.PingGap = r.ping.rtts, r.ping.gap
 	}
 	for i, x := range r.wires {

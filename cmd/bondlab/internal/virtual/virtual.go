@@ -132,7 +132,7 @@ func run(s *scenario.Scenario, j judge.Scenario, events []scenario.Event) (exper
 	}
 	got := experiment.Reading{
 		Goodput: r.Goodput, Gap: r.Gap, Fetches: r.Fetches, Against: r.Against, During: -1, After: -1,
-		Pings: measure.Pings{Sent: r.Pings, RTTs: r.PingRTT, Gap: r.PingGap},
+		Pings: measure.Pings{Sent: r.Pings - r.Underway, RTTs: r.PingRTT, Gap: r.PingGap},
 	}
 	if j.Bytes > 0 {
 		got.Took = r.Done
