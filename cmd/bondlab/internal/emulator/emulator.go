@@ -72,6 +72,8 @@ type pipe struct {
 	lateness Lateness
 	blocked  uint64    // packets that the receiving device refused
 	past     sim.Stats // of the models before this one
+	nat      *nat      // nil: none
+	outward  bool      // from A to B
 	tapIn    *pcap.Writer
 	tapOut   *pcap.Writer
 }
@@ -133,7 +135,7 @@ func (e *Emulator) watch(fd int) error {
 // returns them) by a link that carries nothing until Configure. The emulator
 // owns the descriptors from then on.
 func (e *Emulator) Add(name string, a, b int) (*Link, error) {
-	l := &Link{e: e, ab: &pipe{name: name + " a→b", from: a, to: b}, ba: &pipe{name: name + " b→a", from: b, to: a}}
+	l := &Link{e: e, ab: &pipe{name: name + " a→b", from: a, to: b, outward: true}, ba: &pipe{name: name + " b→a", from: b, to: a}}
 	err := e.do(func() error {
 		for _, p := range []*pipe{l.ab, l.ba} {
 			if err := e.watch(p.from); err != nil {
@@ -375,6 +377,10 @@ func (e *Emulator) carry() (more bool) {
 				break
 			}
 			pkt.pipe = p
+			if p.nat != nil && !p.translate(pkt.buf[:n]) {
+				e.put(pkt)
+				continue
+			}
 			if p.tapIn != nil {
 				p.tapIn.Packet(time.Now(), pkt.buf[:n])
 			}
@@ -385,6 +391,15 @@ func (e *Emulator) carry() (more bool) {
 		more = more || p.readable
 	}
 	return more
+}
+
+// translate does what a NAT on the way does; false: it drops the packet.
+func (p *pipe) translate(pkt []byte) bool {
+	if p.outward {
+		p.nat.out(pkt)
+		return true
+	}
+	return p.nat.in(pkt)
 }
 
 // deliver writes what has arrived and returns when the next packet will, on

@@ -45,6 +45,10 @@ type Reading struct {
 	// (from half a second into it) and from one second after its return to
 	// the end; negative: does not apply.
 	During, After float64
+
+	// Gaps has, for each event that a scenario has, the longest time without a
+	// byte from it until 2 s after its end, in bulk runs.
+	Gaps []time.Duration
 }
 
 // Series is the readings of one kind of traffic, of each subject one a run, or
@@ -171,6 +175,8 @@ func events(l *lab.Lab) (stop func() error) {
 			case scenario.EventStopRelay:
 				l.StopRelay(e.Host)
 				stopped = append(stopped, e.Host)
+			default:
+				err = device(l, e, quit)
 			}
 			if failed == nil {
 				failed = err
@@ -185,6 +191,31 @@ func events(l *lab.Lab) (stop func() error) {
 		}
 		return failed
 	}
+}
+
+// device makes what happens to a link's device happen, and waits until it is
+// over. If quit is closed meanwhile, it is over at once.
+func device(l *lab.Lab, e scenario.Event, quit chan struct{}) error {
+	link := l.Link(e.Link)
+	var begin, end func(*lab.Link) error
+	switch e.What {
+	case scenario.EventUnplug:
+		begin, end = l.Unplug, l.Plug
+	case scenario.EventRoam:
+		begin, end = l.Leave, l.Arrive
+	case scenario.EventRenumber:
+		return l.Renumber(link)
+	case scenario.EventRebind:
+		return l.Rebind(link)
+	}
+	if err := begin(link); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(time.Duration(e.For)):
+	case <-quit:
+	}
+	return end(link)
 }
 
 // startFetches fetches a small file every second, each over a new connection,

@@ -171,6 +171,10 @@ func (m *measurement) run() (got Reading, err error) {
 	got.Goodput = a.Rate(skip, end)
 	got.Gap = a.Gap(skip, end)
 	got.AtEvents(m.events, end, a.Rate)
+	for _, e := range m.events {
+		from := time.Duration(e.At)
+		got.Gaps = append(got.Gaps, a.Gap(from, min(from+time.Duration(e.For)+2*time.Second, end)))
+	}
 	return got, nil
 }
 

@@ -3,6 +3,7 @@
 package experiment
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ type Metric struct {
 //	ping_p50_single_best the same over the best path alone
 //	ping_loss            share of unanswered pings while bonded
 //	gap_max              the longest time without a byte while bonded
+//	gap_EVENT_at_TIME    the same from an event until 2 s after its end
 //	ping_gap             the longest time without an answered ping while bonded
 //	fetch_p50            a small fetch on a new connection meanwhile
 //	goodput_during, _after  payload rate in and after an outage event
@@ -108,6 +110,14 @@ func (r *Result) Of(s Series) (out []Metric) {
 	add("gap_max", "ms", each(s.Bonded, func(r Reading) float64 { return ms(r.Gap) }))
 	if r.Scenario.Workload.Fetch > 0 {
 		add("fetch_p50", "s", each(s.Bonded, func(r Reading) float64 { return measure.Quantile(r.Fetches, .5).Seconds() }))
+	}
+	for i, e := range r.Scenario.Events {
+		add(fmt.Sprintf("gap_%s_at_%v", e.String(), time.Duration(e.At)), "ms", those(s.Bonded, func(r Reading) float64 {
+			if i >= len(r.Gaps) {
+				return -1
+			}
+			return ms(r.Gaps[i])
+		}))
 	}
 	add("goodput_during", "Mbit/s", those(s.Bonded, func(r Reading) float64 { return r.During / 1e6 }))
 	add("goodput_after", "Mbit/s", those(s.Bonded, func(r Reading) float64 { return r.After / 1e6 }))

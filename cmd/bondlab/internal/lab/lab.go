@@ -103,6 +103,7 @@ type Link struct {
 	Mobile netip.Prefix // the device's address
 	Gate   netip.Prefix // the internet's end
 	wire   *emulator.Link
+	metric int // of its default route
 }
 
 // Host names.
@@ -265,7 +266,8 @@ func (l *Lab) makeLinks() (err error) {
 		if err := i.Device(wan, emulator.MTU, link.Gate); err != nil {
 			return err
 		}
-		err := h.Route(sandbox.Route{To: l.net.anywhere, Via: link.Gate.Addr(), Dev: link.Device, Metric: 100 + devices[host]})
+		link.metric = 100 + devices[host]
+		err := h.Route(sandbox.Route{To: l.net.anywhere, Via: link.Gate.Addr(), Dev: link.Device, Metric: link.metric})
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,20 @@ func (h *Host) Device(name string, mtu int, addrs ...netip.Prefix) error {
 	})
 }
 
+// RemoveAddress takes an address from a device.
+func (h *Host) RemoveAddress(device string, a netip.Prefix) error {
+	return h.Do(func() error {
+		link, err := netlink.LinkByName(device)
+		if err == nil {
+			err = netlink.AddrDel(link, &netlink.Addr{IPNet: ipnet(a)})
+		}
+		if err != nil {
+			return fmt.Errorf("host %s: address %v of %s: %w", h.Name, a, device, err)
+		}
+		return nil
+	})
+}
+
 // Route is one route of a host.
 type Route struct {
 	To     netip.Prefix

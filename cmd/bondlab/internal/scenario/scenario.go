@@ -33,6 +33,7 @@ package scenario
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -166,7 +167,7 @@ type Lending struct {
 // Event is something that happens during bonded runs.
 type Event struct {
 	What string   `toml:"what"` // one of the Event constants
-	Link string   `toml:"link"` // for an outage
+	Link string   `toml:"link"` // for an outage, and for what happens to a device
 	Host string   `toml:"host"` // for EventRestart and EventStop of a relay: the neighbour
 	At   Duration `toml:"at"`
 	For  Duration `toml:"for"` // 0: to the end
@@ -177,6 +178,10 @@ const (
 	EventOutage       = "outage"        // the link carries nothing, both ways
 	EventRestartServe = "restart-serve" // the server's shim is killed and started again
 	EventStopRelay    = "stop-relay"    // a neighbour's relayd is killed
+	EventUnplug       = "unplug"        // the link's device is gone, for For
+	EventRenumber     = "renumber"      // its address and gateway change
+	EventRoam         = "roam"          // it is down for For, then in another network
+	EventRebind       = "rebind"        // the NAT on its way forgets it
 )
 
 // Congestions returns the congestion controls to measure with.
@@ -233,6 +238,15 @@ func (d *Direction) Config(clean bool, outages ...sim.Outage) sim.LinkConfig {
 // Outage is the time in which an outage event holds.
 func (e *Event) Outage() sim.Outage {
 	return sim.Outage{From: time.Duration(e.At), To: end(e.At, e.For)}
+}
+
+// String names the event for people.
+func (e *Event) String() string {
+	name := e.What
+	if on := cmp.Or(e.Link, e.Host); on != "" {
+		name += "_" + on
+	}
+	return name
 }
 
 func end(at, duration Duration) time.Duration {
@@ -442,6 +456,11 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 			if !links[e.Link] {
 				return fail(key+".link", "%q: no link has this name", e.Link)
 			}
+		case EventUnplug, EventRenumber, EventRoam, EventRebind:
+			own := slices.ContainsFunc(s.Links, func(l Link) bool { return l.Name == e.Link && l.Via == "" })
+			if !own || s.Family == 6 {
+				return fail(key+".link", "%q: want one of the borrower's own links, over IPv4", e.Link)
+			}
 		case EventRestartServe:
 		case EventStopRelay:
 			known := false
@@ -452,7 +471,8 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 				return fail(key+".host", "%q: no link is via this neighbour", e.Host)
 			}
 		default:
-			return fail(key+".what", "%q: want %q, %q or %q", e.What, EventOutage, EventRestartServe, EventStopRelay)
+			return fail(key+".what", "%q: want %q, %q, %q, %q, %q, %q or %q", e.What, EventOutage, EventRestartServe, EventStopRelay,
+				EventUnplug, EventRenumber, EventRoam, EventRebind)
 		}
 	}
 	return nil
