@@ -17,7 +17,7 @@ func TestHotPlug(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size = 40_000_000
+	const size = 24_000_000
 	fetch := "curl --silent --show-error --max-time 240 '" + l.URL(size, "cubic") + "' | sha256sum"
 	want, err := l.Host(Server).Output("sh", "-c", fetch) // not through the tunnel
 	if err != nil {
