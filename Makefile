@@ -88,7 +88,7 @@ deb: build ## Debian packages of wg-bond and wg-bond-relayd, into bin/ (nfpm, ve
 	GO='$(GO)' cmd/packaging/build '$(VERSION)'
 
 deb-test: test-deps deb ## install, run and remove the packages in a fresh Debian (root; needs a Debian mirror)
-	$(GO) test -count 1 -timeout 5m ./cmd/packaging -run TestDeb -deb '$(CURDIR)/$(BIN)' -v
+	$(GO) test -count 1 -timeout 15m ./cmd/packaging -run TestDeb -deb '$(CURDIR)/$(BIN)' -v
 
 clean: ## remove what the other targets made here
 	rm -rf $(BIN) bench demo.png

@@ -110,7 +110,7 @@ func debian(t *testing.T) string {
 		t.Skip("this test needs a Debian")
 	}
 	root := filepath.Join(t.TempDir(), "root")
-	args := []string{"--quiet", "--variant=essential", "--include=iproute2,iputils-ping,procps,wireguard-tools,wireguard-go", string(name[1]), root}
+	args := []string{"--quiet", "--variant=essential", "--include=iproute2,iputils-ping,procps,wireguard-tools,wireguard-go,systemd-sysv,dbus", string(name[1]), root}
 	for _, sources := range []string{"/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"} {
 		if _, err := os.Stat(sources); err == nil {
 			args = append(args, sources)
@@ -230,6 +230,13 @@ func TestDeb(t *testing.T) {
 		m.Run("sysctl", "-q", "-w", "net.ipv4.conf.all.rp_filter=2")
 		all = append(all, m)
 	}
+	t.Run("services", func(t *testing.T) {
+		m := &machine{all[0].Namespace, t, filepath.Join(t.TempDir(), "root")}
+		if out, err := exec.Command("cp", "-a", root, m.root).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		services(t, m)
+	})
 	borrower, lender, server := all[0], all[1], all[2]
 	nstest.Cable(borrower.Namespace, server.Namespace, "wwan0", "203.0.113.1/24", "203.0.113.2/24")
 	nstest.Cable(borrower.Namespace, lender.Namespace, "wlan0", "10.9.0.1/24", "10.9.0.2/24")
