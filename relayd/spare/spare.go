@@ -47,7 +47,7 @@ const (
 	marginMost  = 0.25 // of the capacity
 	marginLeast = 0.02
 	marginFall  = 0.85 // in each interval without a rise
-	rise        = 0.1 // of the owner's usual use is a rise …
+	rise        = 0.1  // of the owner's usual use is a rise …
 	riseLeast   = 0.02 // … if it is this much of the capacity
 	usualGain   = 0.1
 
