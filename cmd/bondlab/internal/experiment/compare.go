@@ -72,11 +72,13 @@ func Compare(l *lab.Lab, p Plan, schedulers []string, swaps int) (*Comparison, e
 	return c, nil
 }
 
-// comparedFigures are what Comparison prints, each a median over the runs.
-var comparedFigures = []struct {
+type comparedFigure struct {
 	name, unit string
 	of         func(Reading) float64
-}{
+}
+
+// comparedFigures are what Comparison prints, each a median over the runs.
+var comparedFigures = []comparedFigure{
 	{"goodput", "Mbit/s", func(r Reading) float64 { return r.Goodput / 1e6 }},
 	{"time", "s", func(r Reading) float64 { return r.Took.Seconds() }},
 	{"ping_p50", "ms", func(r Reading) float64 { return ms(measure.Quantile(r.Pings.RTTs, .5)) }},
@@ -91,13 +93,16 @@ var comparedFigures = []struct {
 func (c *Comparison) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\n%s, bonded, medians\t", c.Scenario)
-	for _, f := range comparedFigures {
+	figures := slices.DeleteFunc(slices.Clone(comparedFigures), func(f comparedFigure) bool {
+		return f.name == "time" && f.of(c.Subjects[0].Readings[0]) == 0 // bulk
+	})
+	for _, f := range figures {
 		fmt.Fprintf(t, "%s %s\t", f.name, f.unit)
 	}
 	fmt.Fprintf(t, "of the first\tgoodput min to max\t\n")
 	for _, s := range c.Subjects {
 		fmt.Fprintf(t, "%s, %s\t", s.Name, s.Congestion)
-		for _, f := range comparedFigures {
+		for _, f := range figures {
 			fmt.Fprintf(t, "%s\t", figure(measure.Median(each(s.Readings, f.of))))
 		}
 		goodput := comparedFigures[0].of
