@@ -330,7 +330,8 @@ func (s *Session) onHello(f *wire.Hello) {
 func (s *Session) forgetPeer() {
 	s.lastReport = 0
 	s.tuned, s.tunedAt = wire.Tune{}, 0
-	s.queue, s.queueBytes = deque[waiting]{}, 0
+	s.queue.clear()
+	s.express.clear()
 	s.hist.Clear()
 	s.recv.Forget()
 	for _, l := range s.links {

@@ -215,10 +215,14 @@ func (s *Session) tune() {
 	}
 	rtt, deviation := l.path.RTT()
 	f := wire.Tune{Hold: 2*(feedbackBusy+rtt+deviation) + 20*time.Millisecond, Deadline: reorderDeadline}
+	unsure := false
 	for _, l := range s.links {
 		if l == nil {
 			continue
 		}
+		// What was said by a path that has fallen silent may be lost: notices of
+		// voids too.
+		unsure = unsure || l.path.State() == schedulers.Suspect && s.now-l.suspectAt < repairAge
 		used := s.plan.Classes[schedulers.Bulk].Paths[l.id].Use || s.plan.Classes[schedulers.Small].Paths[l.id].Use
 		// What a suspect path has in flight is under way by it or as copies: the
 		// order waits for either, but not for ever.
@@ -229,7 +233,7 @@ func (s *Session) tune() {
 	}
 	since := s.now - s.tunedAt
 	differs := f.Live != s.tuned.Live || (f.Hold-s.tuned.Hold).Abs() > s.tuned.Hold/4
-	if since < tuneMin || !differs && since < tuneEvery {
+	if since < tuneMin || !differs && !unsure && since < tuneEvery {
 		return
 	}
 	s.tuned, s.tunedAt = f, s.now
@@ -261,14 +265,15 @@ func (s *Session) markerDue(l *link) time.Duration {
 }
 
 // below is the lowest counter that may yet be sent for the first time by a
-// path whose own queue is empty: the head of the send queue.
+// path whose own queue is empty, of those kept in order: the head of the send
+// queue.
 func (s *Session) below() uint64 {
 	for i := range s.queue.len() {
 		if p := s.hist.Get(s.queue.at(i).Handle); p != nil && p.Transmissions == 0 && p.Index == s.index {
 			return p.Counter
 		}
 	}
-	return s.next
+	return s.nextOrdered
 }
 
 func (s *Session) sendMarker(l *link) {

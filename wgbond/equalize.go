@@ -83,7 +83,7 @@ func (s *Session) arrange(l *link, index uint32, counter uint64, pkt []byte) {
 	if l.hold > 0 && s.now >= s.equalizeEnd {
 		l.hold = 0 // the news that it ended was lost
 	}
-	if l.hold == 0 && l.held.len() == 0 || s.repairs(l, index, counter) {
+	if l.hold == 0 && l.held.len() == 0 || expressed(pkt) || s.repairs(l, index, counter) {
 		s.order.Packet(s.now, l.id, index, counter, pkt)
 		return
 	}

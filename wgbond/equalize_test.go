@@ -133,7 +133,7 @@ func TestEqualizeBounds(t *testing.T) {
 	s.recv.KeyPair(9, 1, 0)
 	s.order.KeyPair(s.now, 9, 1, 0)
 	for c := range uint64(maxHeld + 100) {
-		s.Receive(w.now, 0, w.copy(dataMessage(9, c, 100)))
+		s.Receive(w.now, 0, w.copy(dataMessage(9, c, 1000)))
 	}
 	if l.held.len() != maxHeld {
 		t.Errorf("holds %d packets", l.held.len())

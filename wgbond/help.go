@@ -25,7 +25,7 @@ const (
 
 // help lets idle paths carry what is stuck on others.
 func (s *Session) help() {
-	if s.queue.len() > 0 || s.now < s.helpAt || s.transport == nil {
+	if s.waiting() || s.now < s.helpAt || s.transport == nil {
 		return
 	}
 	s.helpAt = s.now + helpEvery

@@ -205,7 +205,7 @@ func (s *Session) soonestFor(size int) *link {
 
 // idle reports whether nothing that waits could go by path l.
 func (s *Session) idle(l *link) bool {
-	return s.queue.len() == 0 || s.queue.front().size-s.overhead() > l.carries
+	return s.express.len() == 0 && (s.queue.len() == 0 || s.queue.front().size-s.overhead() > l.carries)
 }
 
 // tunnelMTU is the largest MTU of the tunnel that every path carries; 0: there

@@ -156,12 +156,13 @@ func (s *Session) flushPlain() {
 			s.unbind(l)
 		}
 	}
-	for s.queue.len() > 0 {
-		w := s.queue.popFront()
-		s.queueBytes -= w.size
-		if p := s.hist.Get(w.Handle); p != nil {
-			s.sendPlain(p.Buf)
-			s.hist.Drop(w.Handle)
+	for _, q := range []*sendQueue{&s.express, &s.queue} {
+		for q.len() > 0 {
+			w := q.pop()
+			if p := s.hist.Get(w.Handle); p != nil {
+				s.sendPlain(p.Buf)
+				s.hist.Drop(w.Handle)
+			}
 		}
 	}
 }

@@ -67,7 +67,11 @@ func (s *Session) receiveData(l *link, pkt []byte) {
 	s.sizes.got = max(s.sizes.got, len(pkt))
 	index, counter, _ := wire.DataHeader(pkt)
 	s.trace.got(l, index, counter, len(pkt)+l.cfg.Overhead)
-	s.recv.Data(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
+	if expressed(pkt) {
+		s.recv.Express(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
+	} else {
+		s.recv.Data(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
+	}
 	s.arrange(l, index, counter, pkt)
 }
 

@@ -57,7 +57,7 @@ func (s *Session) enqueue(pkt []byte) {
 		s.trace.voided(s.next, counter, "skipped")
 	}
 	s.next = counter + 1
-	if s.queueBytes+len(pkt) > queueBytes || !s.hist.Room(counter) {
+	if s.queue.bytes+s.express.bytes+len(pkt) > queueBytes || !s.hist.Room(counter) {
 		s.counts.drop(dropQueueFull)
 		s.void(counter, counter+1)
 		s.trace.voided(counter, s.next, dropNames[dropQueueFull])
@@ -65,8 +65,12 @@ func (s *Session) enqueue(pkt []byte) {
 	}
 	buf := append(s.cfg.Pool.Get()[:0], pkt...)
 	size := len(pkt) + s.overhead()
-	s.queue.pushBack(waiting{s.hist.Add(s.now, buf, index, counter, size), size})
-	s.queueBytes += size
+	q := &s.express
+	if !expressed(pkt) {
+		q = &s.queue
+		s.nextOrdered = counter + 1
+	}
+	q.push(waiting{s.hist.Add(s.now, buf, index, counter, size), size})
 }
 
 // overhead is what a packet's size counts beside its payload. It may go by any
@@ -85,7 +89,7 @@ func (s *Session) beginKeyPair(index uint32, first uint64) {
 		s.notify(&wire.KeyPairEnd{Index: s.index, End: s.next})
 	}
 	s.ordinal++
-	s.index, s.next = index, first
+	s.index, s.next, s.nextOrdered = index, first, first
 	s.hist.KeyPair(index, first)
 	for _, l := range s.links {
 		if l != nil {
@@ -146,7 +150,7 @@ func (s *Session) requeue(h feedback.Handle, p *packet, from *int) {
 		*from++
 	}
 	s.queue.insert(*from, waiting{h, p.Size})
-	s.queueBytes += p.Size
+	s.queue.bytes += p.Size
 	*from++
 }
 
@@ -157,63 +161,73 @@ func classOf(size int) schedulers.Class {
 	return schedulers.Bulk
 }
 
-// bind gives the packets at the head of the queue to paths, as far as the plan
-// and the paths' own limits allow.
+// bind gives the packets at the heads of the queues to paths, as far as the
+// plan and the paths' own limits allow.
 func (s *Session) bind() {
-	for s.queue.len() > 0 {
-		w := s.queue.front()
-		p := s.hist.Get(w.Handle)
-		if p == nil || !s.hist.Wanted(p) { // reported delivered meanwhile
-			s.queue.popFront()
-			s.queueBytes -= w.size
-			if p != nil {
-				s.hist.Drop(w.Handle)
-			}
-			continue
-		}
-		class := classOf(len(p.Buf))
-		unfit := s.unfit(len(p.Buf))
-		id, ok := s.exec.Pick(s.now, class, p.Size, unfit)
-		if !ok && unfit != 0 {
-			id, ok = s.beside(class, unfit)
-		}
-		if !ok {
-			return
-		}
-		if unfit>>id&1 != 0 {
-			s.queue.popFront()
-			s.queueBytes -= w.size
-			s.sendMisfit(s.links[id], w.Handle, p)
-			continue
-		}
-		s.queue.popFront()
-		s.queueBytes -= w.size
-		if fresh := p.Transmissions == 0 && !p.IsCopy(); fresh && s.codel.Drop(s.now, s.now-p.Queued, s.queueBytes) {
-			s.voidPacket(w.Handle, p, dropCoDel)
-			continue
-		}
-		s.exec.Charge(s.now, id, p.Size)
-		s.pushData(s.links[id], w.Handle, p)
-		s.trace.bound(s.links[id], p, "plan")
-		if copies := s.exec.Copies(class) &^ (1 << id) &^ unfit & s.workingLinks(); copies != 0 {
-			s.copyTo(copies, w.Handle)
-		}
+	for s.express.len() > 0 && s.expressMay() && s.bindFrom(&s.express) {
+	}
+	for s.queue.len() > 0 && s.bindFrom(&s.queue) {
 	}
 }
 
-// pushData puts a packet into a path's queue at the place of its counter,
-// which is the end but for repairs: what a path carries must rise, or the
+// bindFrom binds the packet at the head of q. It returns false if no path may
+// carry it now.
+func (s *Session) bindFrom(q *sendQueue) bool {
+	w := q.front()
+	p := s.hist.Get(w.Handle)
+	if p == nil || !s.hist.Wanted(p) { // reported delivered meanwhile
+		q.pop()
+		if p != nil {
+			s.hist.Drop(w.Handle)
+		}
+		return true
+	}
+	class := classOf(len(p.Buf))
+	unfit := s.unfit(len(p.Buf))
+	id, ok := s.exec.Pick(s.now, class, p.Size, unfit)
+	if !ok && unfit != 0 {
+		id, ok = s.beside(class, unfit)
+	}
+	if !ok {
+		return false
+	}
+	q.pop()
+	if unfit>>id&1 != 0 {
+		s.sendMisfit(s.links[id], w.Handle, p)
+		return true
+	}
+	if fresh := p.Transmissions == 0 && !p.IsCopy(); fresh && q.codel.Drop(s.now, s.now-p.Queued, q.bytes) {
+		s.voidPacket(w.Handle, p, dropCoDel)
+		return true
+	}
+	s.owe(q, p.Size)
+	s.exec.Charge(s.now, id, p.Size)
+	s.pushData(s.links[id], w.Handle, p)
+	s.trace.bound(s.links[id], p, "plan")
+	if copies := s.exec.Copies(class) &^ (1 << id) &^ unfit & s.workingLinks(); copies != 0 {
+		s.copyTo(copies, w.Handle)
+	}
+	return true
+}
+
+// pushData puts a packet into a path's queue at the place of its counter, which
+// is the end but for repairs, or ahead of all that is kept in order: what a path carries must rise, or the
 // receiver would take what comes late for lost.
 func (s *Session) pushData(l *link, h feedback.Handle, p *packet) {
 	l.queued += p.Size
-	if p.Index == s.index && p.Counter >= l.lastBound {
+	switch i := 0; {
+	case expressed(p.Buf):
+		for i < l.queue.len() && s.isExpress(*l.queue.at(i)) {
+			i++
+		}
+		l.queue.insert(i, waiting{h, p.Size})
+	case p.Index == s.index && p.Counter >= l.lastBound:
 		l.lastBound = p.Counter + 1
 		l.queue.pushBack(waiting{h, p.Size})
-	} else {
-		i := 0
+	default:
 		for i < l.queue.len() {
 			q := s.hist.Get(l.queue.at(i).Handle)
-			if q != nil && (q.Index != p.Index && q.Index == s.index || q.Index == p.Index && q.Counter > p.Counter) {
+			if q != nil && !expressed(q.Buf) && (q.Index != p.Index && q.Index == s.index || q.Index == p.Index && q.Counter > p.Counter) {
 				break
 			}
 			i++
@@ -323,7 +337,7 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 // nextPacket takes the next packet from a path's queue, filling that from the
 // send queue if it runs empty. p is nil if there is none.
 func (s *Session) nextPacket(l *link) (h feedback.Handle, p *packet) {
-	if l.queue.len() == 0 && s.queue.len() > 0 {
+	if l.queue.len() == 0 && s.waiting() {
 		s.exec.SetBacklog(s.now, l.id, 0)
 		s.bind()
 	}
@@ -445,24 +459,26 @@ func (s *Session) adaptQueue() {
 	v := sum / rates
 	// A short path has short round trips to lose to a queue.
 	steady := min(codelSteady, max(longest/4, codelSteady/3))
-	s.codel.Target = steady + time.Duration(v*float64(codelVarying-steady))
-	s.codel.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
+	c := &s.queue.codel
+	c.Target = steady + time.Duration(v*float64(codelVarying-steady))
+	c.Interval = intervalSteady + time.Duration(v*float64(intervalVarying-intervalSteady))
 	// A flow needs a round trip to hear of a drop and another to show it (RFC
 	// 8289, 4.4). With 1.25 of them the second drop came before the first had
 	// worked, and an inner CUBIC fell to half, which took it nine seconds to
 	// make good: unequal AB .83, with two .95 at the same delay.
-	s.codel.Interval = max(s.codel.Interval, 2*longest)
+	c.Interval = max(c.Interval, 2*longest)
 	// A repair blocks the order for a round trip, and the acknowledgements of
 	// what it held up come in a burst, which fills the queue for as long again.
 	// That is no standing queue: 1 % of loss on the fast path of unequal was
 	// AB .72 without this, and is .91 with it.
-	s.codel.Interval += time.Duration(min(1, math.Sqrt(lossy/lossyFull)) * float64(s.codel.Interval))
-	s.codel.Target = max(s.codel.Target, longest/8)
+	c.Interval += time.Duration(min(1, math.Sqrt(lossy/lossyFull)) * float64(c.Interval))
+	c.Target = max(c.Target, longest/8)
+	s.express.codel.Target, s.express.codel.Interval = c.Target, c.Interval
 }
 
 func (s *Session) snapshot() {
 	s.snap.Seq++
-	s.snap.Now, s.snap.Queue, s.snap.FeedbackInterval = s.now, s.queueBytes, feedbackBusy
+	s.snap.Now, s.snap.Queue, s.snap.FeedbackInterval = s.now, s.queue.bytes+s.express.bytes, feedbackBusy
 	s.snap.Largest = s.largest()
 	s.snap.Paths = s.snap.Paths[:0]
 	for _, l := range s.links {

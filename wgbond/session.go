@@ -38,7 +38,7 @@ const (
 	// by its part of the rate.
 	queueSteady     = 20 * time.Millisecond
 	queueVarying    = 80 * time.Millisecond
-	codelSteady     = 15 * time.Millisecond
+	codelSteady     = 25 * time.Millisecond
 	codelVarying    = 100 * time.Millisecond
 	intervalSteady  = 60 * time.Millisecond
 	intervalVarying = 200 * time.Millisecond
@@ -130,10 +130,10 @@ type Session struct {
 
 	// Sending half.
 	hist         *feedback.History[rate.Stamp]
-	queue        deque[waiting]
-	queueBytes   int
+	queue        sendQueue // what is kept in order
+	express      sendQueue // what is not; see express.go
+	expressDebt  int       // bytes bound from express since queue had its share
 	sizes        sizes
-	codel        codel.CoDel
 	exec         dispatch.Executor
 	sched        schedulers.Scheduler
 	snap         schedulers.Snapshot
@@ -142,6 +142,7 @@ type Session struct {
 	index        uint32        // of the current key pair
 	ordinal      uint32        // of the current key pair; 0: none yet
 	next         uint64        // counter expected next
+	nextOrdered  uint64        // one more than the newest counter of queue's kind
 	lastSend     time.Duration // data from the local WireGuard; < 0: never
 	repairTokens float64       // bytes
 	lastReport   wire.Clock    // Sent of the newest feedback
@@ -190,8 +191,9 @@ type Session struct {
 func New(now time.Duration, cfg Config) *Session {
 	s := &Session{
 		cfg: cfg, now: now, sched: cfg.Scheduler,
-		codel:        codel.CoDel{Target: codelSteady, Interval: intervalSteady},
-		order:        reorder.New(reorder.Params{Deadline: reorderDeadline}),
+		queue:        sendQueue{codel: codel.CoDel{Target: codelSteady, Interval: intervalSteady}},
+		express:      sendQueue{codel: codel.CoDel{Target: codelSteady, Interval: intervalSteady}},
+		order:        reorder.New(reorder.Params{Deadline: reorderDeadline, Express: wire.ExpressSize}),
 		lastSend:     -1,
 		lastData:     -1,
 		plain:        plainState{since: -1},
@@ -303,7 +305,7 @@ func (s *Session) Next() time.Duration {
 
 // active reports whether plans matter now: something waits or is under way.
 func (s *Session) active() bool {
-	if s.queue.len() > 0 {
+	if s.waiting() {
 		return true
 	}
 	for id, l := range s.links {

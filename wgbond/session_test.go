@@ -503,8 +503,8 @@ func chaos(t *testing.T, seed uint64) {
 		t.Errorf("%d packets came corrupt", down.corrupt+up.corrupt)
 	}
 	for _, s := range []*Session{w.client, w.server} {
-		if s.queue.len() > 0 || s.queueBytes != 0 {
-			t.Errorf("%d packets, %d bytes still queued", s.queue.len(), s.queueBytes)
+		if s.queue.len() > 0 || s.queue.bytes != 0 {
+			t.Errorf("%d packets, %d bytes still queued", s.queue.len(), s.queue.bytes)
 		}
 		if n, _ := s.order.Held(); n > 0 {
 			t.Errorf("%d packets still held", n)

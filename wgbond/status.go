@@ -166,7 +166,7 @@ type PathPlan struct {
 func (s *Session) Status(now time.Duration) Status {
 	s.now = now
 	st := Status{
-		Bonded: s.Bonded(), Queue: s.queueBytes,
+		Bonded: s.Bonded(), Queue: s.queue.bytes + s.express.bytes,
 		RepairsSent: s.counts.repairs, CopiesSent: s.counts.copies, Sent: s.counts.sent, Got: s.counts.got, Plain: s.counts.plain,
 		Suspects: s.counts.suspects, Failovers: s.counts.failovers,
 		PeerRestarts: s.counts.peerRestarts, BondLost: s.counts.bondLost, ServerMoves: s.counts.serverMoves,

@@ -324,7 +324,7 @@ func (t *tracer) recordBound(l *link, p *packet, why string) {
 	}
 	t.ev.bind = trace.Bind{
 		Path: l.id, Packet: t.packet(p.Index, p.Counter), Size: p.Size, Why: why,
-		Waited: trace.Span(t.s.now - p.Queued), Queue: t.s.queueBytes, Queued: l.queued,
+		Waited: trace.Span(t.s.now - p.Queued), Queue: (t.s.queue.bytes + t.s.express.bytes), Queued: l.queued,
 	}
 	t.record(&t.ev.bind)
 }
@@ -416,7 +416,7 @@ func (t *tracer) voided(from, to uint64, why string) {
 	if t == nil {
 		return
 	}
-	t.ev.void = trace.Void{Packet: t.packet(t.s.index, from), To: to, Why: why, Queue: t.s.queueBytes}
+	t.ev.void = trace.Void{Packet: t.packet(t.s.index, from), To: to, Why: why, Queue: (t.s.queue.bytes + t.s.express.bytes)}
 	t.record(&t.ev.void)
 }
 
@@ -427,7 +427,7 @@ func (t *tracer) gaveUp(p *packet, why dropReason) {
 	}
 	t.ev.void = trace.Void{
 		Packet: t.packet(p.Index, p.Counter), To: p.Counter + 1, Why: dropNames[why],
-		Tx: p.Transmissions, Age: trace.Span(t.s.now - p.Queued), Queue: t.s.queueBytes,
+		Tx: p.Transmissions, Age: trace.Span(t.s.now - p.Queued), Queue: (t.s.queue.bytes + t.s.express.bytes),
 	}
 	t.record(&t.ev.void)
 }

@@ -19,6 +19,11 @@ const (
 	reorderPackets = 3
 	reorderStep    = 2 * time.Millisecond
 	reorderTimeMax = 40 * time.Millisecond
+
+	// expressSize is the largest Size that may have been sent ahead of lower
+	// counters: what a feedback that ends below its counter leaves open is that
+	// packet alone.
+	expressSize = wire.ExpressSize + 48
 )
 
 // Handle names a packet in a History. It outlives the packet safely: a handle
@@ -331,6 +336,10 @@ func (h *History[S]) judge(path schedulers.PathID) {
 			return
 		}
 		if p := h.pairOf(pk.Index); p != nil && pk.Counter >= p.told {
+			if pk.Size <= expressSize {
+				i = next // it went ahead of what the feedback tells of
+				continue
+			}
 			return // the feedback was cut short before it
 		}
 		h.lose(i)
@@ -418,6 +427,10 @@ func (h *History[S]) Missed(path schedulers.PathID, sent time.Duration) (lost []
 			break
 		}
 		if p := h.pairOf(pk.Index); p != nil && pk.Counter >= p.told {
+			if pk.Size <= expressSize {
+				i = next // as in judge
+				continue
+			}
 			return h.lost, false
 		}
 		h.lose(i)

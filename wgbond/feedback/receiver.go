@@ -50,7 +50,8 @@ type arrivals struct {
 	packets, bytes uint64
 	index          uint32
 	ordinal        uint32
-	last           uint64
+	last           uint64 // of the newest packet
+	ordered        uint64 // of the newest that is kept in order
 	at             time.Duration
 	repeats        int
 }
@@ -117,7 +118,7 @@ func (r *Receiver) recover(p *received, first uint64) {
 	p.begin(first)
 	for id := range r.paths {
 		if a := &r.paths[id]; a.index == p.index {
-			a.last = min(a.last, first)
+			a.last, a.ordered = min(a.last, first), min(a.ordered, first)
 		}
 	}
 }
@@ -170,6 +171,15 @@ func (r *Receiver) oldest() *received {
 // Data notes the arrival of a data message; size counts the whole IP packet.
 // One with a counter that WireGuard never sends is ignored.
 func (r *Receiver) Data(now time.Duration, path schedulers.PathID, index uint32, counter uint64, size int) {
+	r.data(now, path, index, counter, size, false)
+}
+
+// Express is Data for one that may have been sent ahead of lower counters.
+func (r *Receiver) Express(now time.Duration, path schedulers.PathID, index uint32, counter uint64, size int) {
+	r.data(now, path, index, counter, size, true)
+}
+
+func (r *Receiver) data(now time.Duration, path schedulers.PathID, index uint32, counter uint64, size int, express bool) {
 	if counter >= maxCounter {
 		return
 	}
@@ -183,11 +193,18 @@ func (r *Receiver) Data(now time.Duration, path schedulers.PathID, index uint32,
 	a := &r.paths[path]
 	a.packets++
 	a.bytes += uint64(size)
+	newest := a.ordered // what is kept in order follows only such
+	if express {
+		newest = a.last
+	}
 	switch {
 	case a.packets == 1 || (a.index != index && p.ordinal >= a.ordinal && believed):
-		a.index, a.ordinal, a.last, a.at = index, p.ordinal, counter, now
-	case a.index == index && counter > a.last && believed:
+		a.index, a.ordinal, a.last, a.ordered, a.at = index, p.ordinal, counter, 0, now
+	case a.index == index && counter > newest && believed:
 		a.last, a.at, a.ordinal = counter, now, p.ordinal
+	}
+	if !express && a.last == counter {
+		a.ordered = counter
 	}
 	a.repeats = reportRepeats
 	if r.news == 0 {

@@ -416,3 +416,31 @@ func BenchmarkReceiver(b *testing.B) {
 		})
 	}
 }
+
+// TestReceiverExpress: a path's newest packet is the one that came last, though
+// it may have been sent behind one of a higher counter.
+func TestReceiverExpress(t *testing.T) {
+	var r Receiver
+	r.KeyPair(7, 1, 0)
+	for i, step := range []struct {
+		counter uint64
+		express bool
+		newest  uint64
+	}{
+		{0, false, 0}, {9, true, 9}, {1, false, 1}, {2, false, 2}, {12, true, 12}, {13, true, 13},
+		{11, true, 13}, // overtaken on the way
+		{4, false, 4},
+		{3, false, 4}, // overtaken on the way
+	} {
+		if step.express {
+			r.Express(time.Duration(i), 0, 7, step.counter, 100)
+		} else {
+			r.Data(time.Duration(i), 0, 7, step.counter, 1500)
+		}
+		var f wire.Feedback
+		r.Report(time.Duration(i), &f)
+		if got := f.Paths[0].Last; got != step.newest {
+			t.Errorf("after %d the newest is %d, want %d", step.counter, got, step.newest)
+		}
+	}
+}

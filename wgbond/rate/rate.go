@@ -220,7 +220,9 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 		c.mode = drain // a round would end too late
 	}
 	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
-	c.vary.add(d, c.p.Spare || c.mode != cruise || c.appLimitedUntil > 0 && d.RTT <= queued)
+	// A few small packets say nothing of the rate, however late they are.
+	few := int(d.Bytes-c.delivered)+d.InFlight < minPackets*packetSize
+	c.vary.add(d, c.p.Spare || c.mode != cruise || c.appLimitedUntil > 0 && (few || d.RTT <= queued))
 	c.delivered, c.deliveredAt, c.firstSent, c.blind = d.Bytes, d.Arrived, d.Stamp.sent, false
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0

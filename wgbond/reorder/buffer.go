@@ -45,6 +45,10 @@ type Params struct {
 	// Silence is for how long a path is taken to be alive after it was last
 	// heard. Default 1 s.
 	Silence time.Duration
+	// Express is the size up to which a packet goes on at once, whatever it
+	// passes, and tells nothing of its path: the sender may have sent it ahead.
+	// Default 0: none does.
+	Express int
 	// MaxPackets and MaxBytes bound what is held; bytes are the capacities of
 	// the packets' buffers. Defaults: the constant MaxPackets, and as many
 	// buffers of 2048 bytes.
@@ -240,16 +244,33 @@ func (b *Buffer) place(s *stream, id schedulers.PathID, c uint64, pkt []byte) {
 		b.ready = append(b.ready, pkt)
 		b.astray(s, id, c)
 	case c < s.head:
-		b.progress(s, id, c)
+		if len(pkt) > b.p.Express {
+			b.progress(s, id, c)
+		}
 		if s.wasMissed(c) {
 			b.stats.Late++
 		} else {
 			b.stats.Duplicate++
 		}
 		b.ready = append(b.ready, pkt)
+	case len(pkt) <= b.p.Express:
+		b.express(s, c, pkt)
 	default:
 		b.progress(s, id, c)
 		b.await(s, c, pkt)
+	}
+}
+
+// express hands on a packet whose turn does not matter. Its place is void then.
+func (b *Buffer) express(s *stream, c uint64, pkt []byte) {
+	b.ready = append(b.ready, pkt)
+	if s.void(c, c+1) == 0 {
+		b.stats.Duplicate++
+		return
+	}
+	b.stats.Express++
+	if c == s.head {
+		s.fed = b.now
 	}
 }
 

@@ -479,3 +479,35 @@ func TestGap(t *testing.T) {
 		t.Errorf("gap %+v, %v", g, ok)
 	}
 }
+
+// TestExpressPasses: a packet of at most Params.Express goes on at once, does
+// not hold up what follows, and says nothing of its path.
+func TestExpressPasses(t *testing.T) {
+	b := New(Params{Hold: 20 * time.Millisecond, Express: 10})
+	small, large := make([]byte, 10), make([]byte, 11)
+	b.KeyPair(0, 1, 1, 0)
+	b.Tune(0, 20*time.Millisecond, 0, 1)
+	for _, step := range []struct {
+		counter uint64
+		pkt     []byte
+		goes    int // packets that go on with it
+	}{
+		{0, large, 1},
+		{3, small, 1}, // ahead of 1 and 2
+		{4, large, 0}, // waits for them
+		{6, small, 1},
+		{1, large, 1}, // does not come too late, though the path brought 6
+		{3, small, 1}, // a copy goes on, for WireGuard to judge
+		{2, large, 2}, // and 4
+		{5, small, 1}, // the head
+		{7, large, 1}, // 6 is not waited for
+	} {
+		b.Packet(0, 0, 1, step.counter, step.pkt)
+		if got := len(b.Release(0, nil)); got != step.goes {
+			t.Errorf("with %d, %d packets go on, want %d", step.counter, got, step.goes)
+		}
+	}
+	if s := b.Stats(); s.Express != 3 || s.Duplicate != 1 || s.Out() != 9 || s.Late != 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -7,6 +7,7 @@ type Stats struct {
 	// Packets handed on, each counted once: in order without waiting, in
 	// order after waiting, and out of order by reason.
 	InOrder     uint64
+	Express     uint64 // at most Params.Express long: order does not matter
 	Held        uint64
 	Late        uint64 // its place had been given up, or its key pair closed
 	Duplicate   uint64 // its place had been taken
@@ -33,5 +34,5 @@ type Stats struct {
 
 // Out is the number of packets handed on.
 func (s *Stats) Out() uint64 {
-	return s.InOrder + s.Held + s.Late + s.Duplicate + s.Unannounced + s.TooFar + s.Expired
+	return s.InOrder + s.Express + s.Held + s.Late + s.Duplicate + s.Unannounced + s.TooFar + s.Expired
 }

@@ -6,6 +6,11 @@ import "encoding/binary"
 type DatagramKind uint8
 
 // The kinds of datagram.
+// ExpressSize is the length of the longest data message, bytes, that is not
+// kept in order: an inner packet of 128, as an IPv6 acknowledgement with three
+// SACK blocks (100), a connection request, a ping, a DNS query or a keystroke.
+const ExpressSize = 160
+
 const (
 	// Other is nothing of ours or WireGuard's: wrong first bytes or a size
 	// that its kind cannot have.

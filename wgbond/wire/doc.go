@@ -23,6 +23,9 @@
 //	│      00│ u32            │ u64            │ 0 or more     │ 16      │
 //	└────────┴────────────────┴────────────────┴───────────────┴─────────┘
 //
+// Data messages of at most ExpressSize bytes may be sent, and are passed on,
+// ahead of lower counters; the others are put in order.
+//
 // All integers, WireGuard's and ours, are little-endian. Sizes are bytes.
 //
 // The four kinds of control datagram, alike for 0xB0 (type T below) and 0xB1:

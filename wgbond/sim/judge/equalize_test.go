@@ -29,8 +29,8 @@ func TestEqualizedBBR(t *testing.T) {
 	if p := r.Ping.P50; p < 80*ms || p > 130*ms {
 		t.Errorf("ping %v, want 80 to 130 ms", p)
 	}
-	if r.Tunnel.OutOfOrder > 0 {
-		t.Errorf("%d packets out of order", r.Tunnel.OutOfOrder)
+	if n := r.Client.OutOfOrder; n > 0 {
+		t.Errorf("%d packets out of order", n)
 	}
 	if t.Failed() {
 		t.Logf("%v", r)
