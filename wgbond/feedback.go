@@ -39,7 +39,7 @@ func (s *Session) onFeedback(f *wire.Feedback) {
 			n++
 		}
 	}
-	lost := s.hist.Apply(f)
+	lost := s.hist.Apply(s.now, f)
 	s.trace.lost(lost, "overtaken")
 	var lostBytes, lostPackets [schedulers.MaxPaths]int
 	for _, h := range lost {

@@ -62,8 +62,9 @@ type Packet[S any] struct {
 	Transmissions int
 
 	state      state
-	copy       bool // an extra copy: not looked up by counter
-	copied     bool // has an extra copy
+	copy       bool              // an extra copy: not looked up by counter
+	copied     bool              // has an extra copy
+	lostOn     schedulers.PathID // by which it was sent when declared lost
 	lent       int
 	seq        uint64 // rises by one with each transmission on Path
 	gen        uint32
@@ -79,6 +80,7 @@ type onPath struct {
 	reported    uint64 // highest seq that the peer reported
 	reportedAt  time.Duration
 	reorderTime time.Duration
+	leastRTT    time.Duration // from sending to the report; 0: unknown
 }
 
 // sending is one key pair's packets by counter.
@@ -106,6 +108,7 @@ type History[S any] struct {
 	cur     int
 	release func([]byte)
 
+	now    time.Duration // of the feedback being applied
 	lost   []Handle
 	counts Counts
 }
@@ -260,11 +263,11 @@ func (h *History[S]) Newest(r *wire.PathReport) *Packet[S] {
 	return nil
 }
 
-// Apply takes in a feedback: what it reports is delivered, and what should
+// Apply takes in a feedback that came now: what it reports is delivered, and what should
 // have come before it on its path is lost. It returns the lost packets, which
 // are queued again now; the slice is valid until the next call.
-func (h *History[S]) Apply(f *wire.Feedback) []Handle {
-	h.lost = h.lost[:0]
+func (h *History[S]) Apply(now time.Duration, f *wire.Feedback) []Handle {
+	h.lost, h.now = h.lost[:0], now
 	for i := range h.pairs {
 		h.pairs[i].told = 0
 	}
@@ -311,19 +314,30 @@ func (h *History[S]) delivered(p *sending, c uint64) {
 		h.paths[pk.Path].copies++
 		return
 	case pk.state == inFlight:
-		if pk.Transmissions == 1 { // as in Apply
-			o := &h.paths[pk.Path]
+		o, took := &h.paths[pk.Path], h.now-pk.Sent
+		switch {
+		case pk.Transmissions == 1: // as in Apply
 			o.reported, o.reportedAt = max(o.reported, pk.seq), max(o.reportedAt, pk.Sent)
+			if o.leastRTT == 0 || took < o.leastRTT {
+				o.leastRTT = took
+			}
+		case took < o.leastRTT:
+			h.spurious(pk) // too soon for the repair: it was not lost after all
 		}
 		h.unlink(i)
 	case pk.Transmissions > 0 && !pk.copied:
 		// Declared lost, not yet sent again, and here it is.
-		h.counts.Spurious++
-		o := &h.paths[pk.Path]
-		o.reorderTime = min(o.reorderTime+reorderStep, reorderTimeMax)
+		h.spurious(pk)
 	}
 	h.counts.Delivered++
 	h.end(i)
+}
+
+// spurious notes that a packet was not lost but overtaken.
+func (h *History[S]) spurious(pk *Packet[S]) {
+	h.counts.Spurious++
+	o := &h.paths[pk.lostOn]
+	o.reorderTime = min(o.reorderTime+reorderStep, reorderTimeMax)
 }
 
 // judge declares lost what was overtaken on its path.
@@ -357,7 +371,7 @@ func (h *History[S]) lose(i int32) {
 		return
 	}
 	h.counts.Lost++
-	pk.state = queued
+	pk.state, pk.lostOn = queued, pk.Path
 	h.lost = append(h.lost, Handle{i, pk.gen})
 }
 

@@ -56,7 +56,7 @@ func (s *sender) sent(path schedulers.PathID, counters ...uint64) {
 func (s *sender) told(paths []wire.PathReport, to uint64, ranges ...wire.Range) []uint64 {
 	f := wire.Feedback{Paths: paths, KeyPairs: []wire.KeyPairReport{
 		{Index: 7, Span: wire.Range{To: to}, Received: ranges}}}
-	return s.counters(s.h.Apply(&f))
+	return s.counters(s.h.Apply(s.now, &f))
 }
 
 func (s *sender) counters(hs []Handle) (out []uint64) {
@@ -190,7 +190,7 @@ func TestHistoryCutShort(t *testing.T) {
 	s.want("an early one", s.told(reports(newest(0, 3)), 10, span(0, 4)), none)
 	s.want("cut before 4", s.told(reports(newest(0, 9)), 4, span(0, 4)), none)
 	f := wire.Feedback{Paths: reports(newest(0, 9))}
-	s.want("no key pair at all", s.counters(s.h.Apply(&f)), none)
+	s.want("no key pair at all", s.counters(s.h.Apply(s.now, &f)), none)
 	s.want("in flight", s.h.InFlight(0), 6000)
 }
 
@@ -314,7 +314,7 @@ func TestHistoryKeyPairs(t *testing.T) {
 	s.add(10)
 	s.sent(0, 10)
 	s.want("in flight", s.h.InFlight(0), 3000)
-	lost := s.h.Apply(&wire.Feedback{KeyPairs: []wire.KeyPairReport{
+	lost := s.h.Apply(s.now, &wire.Feedback{KeyPairs: []wire.KeyPairReport{
 		{Index: 8, Span: span(0, 11), Received: []wire.Range{span(10, 11)}},
 		{Index: 9, Span: span(0, 11), Received: []wire.Range{span(0, 11)}},
 		{Index: 7, Span: span(0, 2), Received: []wire.Range{span(1, 2)}}}})
@@ -404,7 +404,7 @@ func (c *historyCycle) burst() {
 		c.h.Return(h)
 	}
 	c.r.Report(c.now, &c.f)
-	for _, h := range c.h.Apply(&c.f) {
+	for _, h := range c.h.Apply(0, &c.f) {
 		p := c.h.Get(h)
 		c.h.Sent(c.now, h, 1, 1)
 		c.h.Return(h)

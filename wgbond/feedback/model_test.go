@@ -239,6 +239,7 @@ type modelHistory struct {
 	seq, reported    [schedulers.MaxPaths]uint64
 	reportedAt       [schedulers.MaxPaths]time.Duration
 	patience         [schedulers.MaxPaths]time.Duration
+	leastRTT         [schedulers.MaxPaths]time.Duration
 	released         map[int]bool
 	delivered, lost  uint64
 	spurious, gaveUp uint64
@@ -257,6 +258,8 @@ type modelPacket struct {
 	seq           uint64
 	transmissions int
 	over          bool
+	ahead         bool // may have been sent ahead of lower counters
+	lostOn        schedulers.PathID
 }
 
 func (m *modelHistory) find(index uint32, c uint64) *modelPacket {
@@ -335,11 +338,15 @@ func (m *modelHistory) lose(p *modelPacket) (lost []Handle) {
 		return nil
 	}
 	m.lost++
-	p.inFlight = false
+	p.inFlight, p.lostOn = false, p.path
 	return []Handle{p.h}
 }
 
-func (m *modelHistory) apply(f *wire.Feedback) (lost []Handle) {
+func (m *modelHistory) apply(now time.Duration, f *wire.Feedback) (lost []Handle) {
+	spurious := func(p *modelPacket) {
+		m.spurious++
+		m.patience[p.lostOn] = min(m.patience[p.lostOn]+2*ms, 40*ms)
+	}
 	told := map[uint32]uint64{}
 	for _, r := range f.Paths {
 		path := schedulers.PathID(r.Path)
@@ -370,11 +377,15 @@ func (m *modelHistory) apply(f *wire.Feedback) (lost []Handle) {
 				case p.inFlight && p.copied:
 					p.copy = true // it still fills its path
 					continue
-				case p.inFlight:
+				case p.inFlight && p.transmissions == 1:
 					m.came(p)
-				case p.transmissions > 0 && !p.copied:
-					m.spurious++
-					m.patience[p.path] = min(m.patience[p.path]+2*ms, 40*ms)
+					if least := &m.leastRTT[p.path]; *least == 0 || now-p.sent < *least {
+						*least = now - p.sent
+					}
+				case p.inFlight && now-p.sent < m.leastRTT[p.path]:
+					spurious(p) // what came cannot be the second
+				case !p.inFlight && p.transmissions > 0 && !p.copied:
+					spurious(p)
 				}
 				m.end(p)
 			}
@@ -390,8 +401,13 @@ func (m *modelHistory) apply(f *wire.Feedback) (lost []Handle) {
 	for path := range schedulers.PathID(schedulers.MaxPaths) {
 		for _, p := range m.onPath(path) {
 			tracked := p.index == m.current || p.index == m.before
-			if p.seq+3 > m.reported[path] || p.sent+m.patience[path] > m.reportedAt[path] ||
-				tracked && p.counter >= told[p.index] {
+			if p.seq+3 > m.reported[path] || p.sent+m.patience[path] > m.reportedAt[path] {
+				break
+			}
+			if tracked && p.counter >= told[p.index] {
+				if p.ahead {
+					continue
+				}
 				break
 			}
 			lost = append(lost, m.lose(p)...)
@@ -495,8 +511,9 @@ func (p *pair) step(n int) {
 			return
 		}
 		b := p.buf()
-		h := p.h.Add(p.now, b, p.ordinal, p.next, 100+p.rng.IntN(1400))
-		p.m.held = append(p.m.held, &modelPacket{h: h, id: p.bufs, index: p.ordinal, counter: p.next})
+		size := 100 + p.rng.IntN(1400)
+		h := p.h.Add(p.now, b, p.ordinal, p.next, size)
+		p.m.held = append(p.m.held, &modelPacket{h: h, id: p.bufs, index: p.ordinal, counter: p.next, ahead: size <= 208})
 		p.next++
 	case n < 600:
 		if x, ok := p.pickHeld(func(x *modelPacket) bool { return !x.inFlight }); ok {
@@ -509,7 +526,7 @@ func (p *pair) step(n int) {
 		if x, ok := p.pickHeld(func(x *modelPacket) bool { return !x.copy }); ok {
 			if h, ok := p.h.AddCopy(p.h.Get(x.h), p.buf()); ok {
 				x.copied = true
-				p.m.held = append(p.m.held, &modelPacket{h: h, id: p.bufs, index: x.index, counter: x.counter, copy: true})
+				p.m.held = append(p.m.held, &modelPacket{h: h, id: p.bufs, index: x.index, counter: x.counter, ahead: x.ahead, copy: true})
 			} else {
 				p.fail("no room for a copy")
 			}
@@ -582,7 +599,7 @@ func (p *pair) feedback(limit int) {
 	p.apply(p.dec.Frame().(*wire.Feedback))
 }
 
-func (p *pair) apply(f *wire.Feedback) { p.sameLost("Apply", p.m.apply(f), p.h.Apply(f)) }
+func (p *pair) apply(f *wire.Feedback) { p.sameLost("Apply", p.m.apply(p.now, f), p.h.Apply(p.now, f)) }
 
 func (p *pair) sameLost(what string, want, got []Handle) {
 	if !slices.Equal(want, got) {

@@ -95,7 +95,7 @@ func TestShuffled(t *testing.T) {
 		{0, 2 * ms, .05}, // at 20 Mbit/s three packets take 1.8 ms
 		{1, 8 * ms, .05}, // at 5, 7.1 ms
 		{1, 10 * ms, .05},
-		{0, 10 * ms, .23}, // 17 packets, and every one is taken for lost: .198
+		{0, 10 * ms, .12}, // 17 packets: .084
 	} {
 		t.Run(fmt.Sprintf("path=%d/late=%v", test.path, test.late), func(t *testing.T) {
 			t.Parallel()
@@ -121,11 +121,13 @@ func TestRekeyed(t *testing.T) {
 		if r.Tunnel.Late+r.Tunnel.Duplicates > plain.Tunnel.Late+plain.Tunnel.Duplicates || r.Tunnel.OutOfOrder > plain.Tunnel.OutOfOrder {
 			t.Errorf("packets of the old or the new key pair came late: %+v, without %+v", r.Tunnel, plain.Tunnel)
 		}
-		// No tenth of a second around either change with less than half the rate.
+		// No dip of more than a tenth of a second around either change: no two of
+		// them with less than half the rate. (One is what a drop of CoDel's may
+		// cost, until TCP has sent the packet again.)
 		for _, at := range []time.Duration{9 * time.Second, 18 * time.Second} {
 			for from := at - 200*ms; from < at+time.Second; from += binWidth {
-				if rate := r.Rate(from, from+binWidth); rate < r.Goodput/2 {
-					t.Errorf("from %v on, %v brought %.1f Mbit/s: half of %.1f or more is required", from, binWidth, rate/mbit, r.Goodput/mbit)
+				if rate := r.Rate(from, from+2*binWidth); rate < r.Goodput/2 {
+					t.Errorf("from %v on, %v brought %.1f Mbit/s: half of %.1f or more is required", from, 2*binWidth, rate/mbit, r.Goodput/mbit)
 				}
 			}
 		}
