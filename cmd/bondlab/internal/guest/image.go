@@ -40,6 +40,9 @@ func Find() (*Parts, error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("%w: this machine is %s, its kernel image is for amd64", ErrMissing, runtime.GOARCH)
 	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return nil, fmt.Errorf("%w: no TAP devices: %w", ErrMissing, err)
+	}
 	for _, c := range []struct {
 		into     *string
 		patterns string // below dir, for the layouts of older and newer packages
