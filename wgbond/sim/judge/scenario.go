@@ -60,6 +60,8 @@ type Path struct {
 	// Behind names an earlier path whose links this one's packets take too, in
 	// place of Down and Up: two addresses, one bottleneck.
 	Behind string
+	// Hostile is what somebody on the path does to what it carries; nil: nothing.
+	Hostile *Hostile
 }
 
 // Steady is a path of one hop with the given rates in bit/s, half of rtt each

@@ -217,6 +217,10 @@ func (w *World) addLinks(s *Scenario, i int, p Path, x *wires) (err error) {
 			to := func(now time.Duration, _ int, p parcel) { arrive(now, p.path, p.b) }
 			if h+1 < len(hops) {
 				to = func(now time.Duration, _ int, p parcel) { w.push(now, links[h+1], p) }
+			} else if p.Hostile != nil {
+				if to, err = w.hostile(*p.Hostile, seed, to); err != nil {
+					return nil, err
+				}
 			}
 			if i == s.lends() {
 				to = w.beside(x, up, h, len(hops), to)

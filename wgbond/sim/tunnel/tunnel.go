@@ -32,6 +32,7 @@ func Size(n int) int { return Overhead + max(n, min((n+padding-1)&^(padding-1), 
 var (
 	ErrNotData   = errors.New("tunnel: not a data message")
 	ErrDuplicate = errors.New("tunnel: the counter came before")
+	ErrForged    = errors.New("tunnel: the tag is not what Wrap made")
 	ErrLate      = errors.New("tunnel: the counter is beyond the replay window")
 )
 
@@ -41,6 +42,7 @@ type Stats struct {
 	OutOfOrder uint64 // of these, after one with a higher counter
 	Duplicates uint64 // refused: came before
 	Late       uint64 // refused: beyond the replay window
+	Forged     uint64 // refused: altered on the way, as far as the tag shows
 	NotData    uint64 // refused: something else
 	MaxLag     uint64 // farthest that an accepted one was behind the newest
 }
@@ -89,6 +91,10 @@ func (p *Peer) Unwrap(msg []byte) ([]byte, error) {
 	if len(msg) < Overhead || le.Uint32(msg) != typeData {
 		p.stats.NotData++
 		return nil, ErrNotData
+	}
+	if [tag]byte(msg[len(msg)-tag:]) != ([tag]byte{}) {
+		p.stats.Forged++
+		return nil, ErrForged
 	}
 	k, counter := p.keyPair(le.Uint32(msg[4:])), le.Uint64(msg[8:])
 	lag := uint64(0)
