@@ -144,6 +144,7 @@ func (s *Session) sendFeedback() {
 	s.begin(l.id)
 	s.addNotices()
 	s.message, _ = wire.AppendFeedback(s.message, &s.fb, messageSize-len(s.message))
+	s.addReceipts()
 	s.finish(l)
 
 	if ago, ok := l.path.LastHeard(s.now); !ok || ago > heardLately {

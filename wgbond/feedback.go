@@ -99,6 +99,7 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		l.loss += (ratio - l.loss) * min(1, total/100)
 		l.lossy += (ratio - l.lossy) * min(1, total/lossyPackets)
 	}
+	s.noteLoss(l, lostPackets, int(w.packets))
 	l.rate.Lost(lostBytes)
 	if w.size > 0 {
 		l.mtu.Arrived(s.now, w.size)

@@ -92,6 +92,8 @@ type link struct {
 
 	pings [8]sentPing
 
+	conduct conduct
+
 	txPackets, txBytes uint64
 	rxPackets, rxBytes uint64
 	lost, repairs      uint64
@@ -190,6 +192,7 @@ func (s *Session) checkLink(l *link) {
 		l.hushAt = Never
 		l.path.Hasten(s.now)
 	}
+	s.acquit(l)
 	if s.transport == nil {
 		return
 	}
@@ -222,6 +225,9 @@ func (s *Session) linkDue(l *link) time.Duration {
 		due = min(due, l.dampedUntil)
 	}
 	due = min(due, l.hushAt)
+	if l.conduct.until > 0 {
+		due = min(due, l.conduct.until)
+	}
 	if s.transport == nil {
 		return due
 	}

@@ -67,6 +67,7 @@ func (s *Session) receiveData(l *link, pkt []byte) {
 	s.sizes.got = max(s.sizes.got, len(pkt))
 	index, counter, _ := wire.DataHeader(pkt)
 	s.trace.got(l, index, counter, len(pkt)+l.cfg.Overhead)
+	s.noteGot(l, index, counter, pkt)
 	if expressed(pkt) {
 		s.recv.Express(s.now, l.id, index, counter, len(pkt)+l.cfg.Overhead)
 	} else {
@@ -193,6 +194,10 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 		s.order.Tune(s.now, f.Hold, f.Deadline, f.Live)
 	case *wire.Equalize:
 		s.onEqualize(f)
+	case *wire.Receipt:
+		s.onReceipt(f)
+	case *wire.Verdict:
+		s.onVerdict(f)
 	case *wire.Ceiling:
 		s.onCeiling(f)
 	case *wire.Hello:

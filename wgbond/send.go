@@ -314,6 +314,7 @@ func (s *Session) Transmit(now time.Duration, id schedulers.PathID, out [][]byte
 		stamp := l.rate.Sent(now, p.Size, inFlight, l.path.Expect(now))
 		again := p.Transmissions > 0
 		s.hist.Sent(now, h, id, stamp)
+		s.noteSent(l, p)
 		s.trace.sent(l, p)
 		l.path.Sent(now)
 		l.lastData = now
@@ -521,5 +522,8 @@ func (s *Session) describe(l *link) schedulers.Path {
 		d.OldestUnacked = s.now - t
 	}
 	d.Loss = l.loss
+	if d.State == schedulers.Active && s.benched(l) {
+		d.State = schedulers.Suspect
+	}
 	return d
 }

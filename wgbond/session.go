@@ -163,6 +163,9 @@ type Session struct {
 	holding     int
 	equalizeEnd time.Duration
 	fb          wire.Feedback
+	receipts    []gotSample // for the next feedback
+	receipt     wire.Receipt
+	samples     feedback.Samples // of what was sent
 
 	// Control.
 	due          time.Duration // what Next said; Never: it was not asked
@@ -370,7 +373,10 @@ func (s *Session) workingLinks() (mask uint32) {
 }
 
 // usable reports whether l may carry data now.
-func (s *Session) usable(l *link) bool {
+func (s *Session) usable(l *link) bool { return s.works(l) && !s.benched(l) }
+
+// works reports whether l can carry data.
+func (s *Session) works(l *link) bool {
 	return l.attached && !l.damped && l.path.State() == schedulers.Active && s.transport != nil
 }
 

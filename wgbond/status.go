@@ -83,6 +83,7 @@ type counters struct {
 	strayData    uint64
 	peerRestarts uint64
 	bondLost     uint64
+	convictions  uint64
 	serverMoves  uint64
 	closes       uint64
 }
@@ -138,6 +139,9 @@ type PathStatus struct {
 	// DampedFor is for how long it will not be used although it works, because
 	// it came and went so often.
 	DampedFor time.Duration
+	// Charge says what the path was found to do to the packets, for which it is
+	// benched; empty if it is not.
+	Charge string
 	// MTUKnown tells that MTU was found by probing, else it is assumed.
 	MTUKnown bool
 	// TooSmall says that the path does not carry what the tunnel needs, and
@@ -230,6 +234,7 @@ func (s *Session) pathStatus(l *link) PathStatus {
 		Lent: l.cfg.Lent, Ceiling: l.ceiling, PeerCeiling: l.told,
 	}
 	p.Rate = l.rate.Rate()
+	p.Charge = l.conduct.describe(s.now)
 	p.MTUKnown, p.TooSmall = l.mtu.Known(), s.tooSmall(l)
 	p.LastHeard, p.Heard = l.path.LastHeard(s.now)
 	if l.damped {

@@ -532,6 +532,10 @@ func (t *tracer) frames(out []trace.Frame, plaintext []byte, theirs bool) []trac
 			f.Kind = "equalize"
 		case *wire.Ceiling:
 			f.Kind, f.Path = "ceiling", schedulers.PathID(x.Path)
+		case *wire.Receipt:
+			f.Kind, f.Path = "receipt", schedulers.PathID(x.Path)
+		case *wire.Verdict:
+			f.Kind, f.Path, f.Reason = "verdict", schedulers.PathID(x.Path), uint8(x.Charge)
 		case *wire.Hello:
 			f.Kind = "hello"
 		default:

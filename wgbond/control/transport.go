@@ -27,6 +27,8 @@ type Transport struct {
 	// Memory for the nonces, which the compiler would otherwise put on the
 	// heap with every call. The first four bytes stay zero.
 	sendNonce, recvNonce [chacha20poly1305.NonceSize]byte
+
+	sent, got *Tagger
 }
 
 // newTransport takes the halves of Noise's Split. Its own cipher interface
@@ -41,8 +43,19 @@ func newTransport(s Service, local, remote uint32, send, recv *noise.CipherState
 	if t.recv, err = chacha20poly1305.New(recvKey[:]); err != nil {
 		return nil, err
 	}
-	return t, nil
+	if t.sent, err = newTagger(sendKey); err != nil {
+		return nil, err
+	}
+	t.got, err = newTagger(recvKey)
+	return t, err
 }
+
+// Sent tags the data messages that we send, Got those that come: the peer's
+// Got makes the same tags as our Sent.
+func (t *Transport) Sent() *Tagger { return t.sent }
+
+// Got is Sent's counterpart.
+func (t *Transport) Got() *Tagger { return t.got }
 
 // LocalIndex is the receiver index of messages to us.
 func (t *Transport) LocalIndex() uint32 { return t.local }

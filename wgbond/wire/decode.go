@@ -90,6 +90,8 @@ type Decoder struct {
 		hello          Hello
 		equalize       Equalize
 		ceiling        Ceiling
+		receipt        Receipt
+		verdict        Verdict
 	}
 	ranges []Range
 }
@@ -227,9 +229,26 @@ func (d *Decoder) decode(t frameType, b *body) Frame {
 		f := &d.frames.ceiling
 		*f = Ceiling{Path: b.path(), Rate: b.u64()}
 		return f
+	case typeReceipt:
+		f := &d.frames.receipt
+		*f = Receipt{Path: b.path(), Key: b.u32(), Index: b.u32(), Samples: f.Samples[:0]}
+		if n := b.left() / sampleSize; n > MaxSamples {
+			b.failf("%d samples, there can be %d", n, MaxSamples)
+		}
+		for b.err == nil && b.left() > 0 {
+			f.Samples = append(f.Samples, Sample{Counter: b.u16(), Tag: b.u32()})
+		}
+		return f
+	case typeVerdict:
+		f := &d.frames.verdict
+		*f = Verdict{Path: b.path(), Charge: Charge(b.u8())}
+		return f
 	}
 	return nil
 }
+
+// sampleSize is that of a Receipt's Sample, bytes.
+const sampleSize = 2 + 4
 
 // body reads one frame's body. The first failure stays and makes all further
 // reads give zero.

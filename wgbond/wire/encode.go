@@ -28,6 +28,8 @@ const (
 	typeHello
 	typeEqualize
 	typeCeiling
+	typeReceipt
+	typeVerdict
 )
 
 var frameNames = [...]string{
@@ -36,6 +38,7 @@ var frameNames = [...]string{
 	typeKeyPair: "KeyPair", typeKeyPairEnd: "KeyPairEnd", typeMarker: "Marker",
 	typeVoid: "Void", typeTune: "Tune", typeFeedback: "Feedback", typeClose: "Close",
 	typeHello: "Hello", typeEqualize: "Equalize", typeCeiling: "Ceiling",
+	typeReceipt: "Receipt", typeVerdict: "Verdict",
 }
 
 // FrameHeaderSize is the size of a frame's type and length, bytes.
@@ -134,6 +137,18 @@ func AppendFrame(dst []byte, f Frame) []byte {
 		t = typeCeiling
 		dst = append(dst, f.Path)
 		dst = le.AppendUint64(dst, f.Rate)
+	case *Receipt:
+		t = typeReceipt
+		dst = append(dst, f.Path)
+		dst = le.AppendUint32(dst, f.Key)
+		dst = le.AppendUint32(dst, f.Index)
+		for _, x := range f.Samples[:min(len(f.Samples), MaxSamples)] {
+			dst = le.AppendUint16(dst, x.Counter)
+			dst = le.AppendUint32(dst, x.Tag)
+		}
+	case *Verdict:
+		t = typeVerdict
+		dst = append(dst, f.Path, byte(f.Charge))
 	}
 	return finishFrame(dst, start, t)
 }

@@ -207,10 +207,48 @@ type Ceiling struct {
 	Rate uint64 // bytes per second of whole IP packets; NoCeiling: as much as goes
 }
 
+// Receipt tells what some of the data messages were that came by Path, of the
+// key pair Index: a tag of all their bytes each, made with a key that both ends
+// know (package control). Of which messages they are those know who have the
+// key. Key is the receiver index of the session keys in force.
+type Receipt struct {
+	Path       uint8
+	Key, Index uint32
+	Samples    []Sample // at most MaxSamples; a decoder's are its own memory
+}
+
+// MaxSamples is how many a Receipt has at most.
+const MaxSamples = 64
+
+// Sample is one message of a Receipt.
+type Sample struct {
+	Counter uint16 // the lowest bits
+	Tag     uint32
+}
+
+// Verdict says that the sender does not trust Path any more with what it sends
+// there, and advises the receiver not to, either.
+type Verdict struct {
+	Path   uint8
+	Charge Charge
+}
+
+// Charge is what a path is found to do.
+type Charge uint8
+
+// The charges. One that is not known here is as good as Alters.
+const (
+	Alters  Charge = iota + 1 // messages that were sent by it arrive changed
+	Invents                   // messages that nobody sent arrive by it
+	Loses                     // too many do not arrive, or not in their time
+)
+
 // NoCeiling as Ceiling.Rate lifts it.
 const NoCeiling = math.MaxUint64
 
 func (*Attach) frame()         {}
+func (*Receipt) frame()        {}
+func (*Verdict) frame()        {}
 func (*Challenge) frame()      {}
 func (*ChallengeReply) frame() {}
 func (*Attached) frame()       {}

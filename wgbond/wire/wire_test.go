@@ -51,6 +51,10 @@ var golden = []struct {
 		"10 0b00 | 02 | 01 c8af0000 | 0f 01000000"},
 	{"Equalize nothing", &Equalize{}, "10 0100 | 00"},
 	{"Ceiling", &Ceiling{Path: 3, Rate: 250_000}, "11 0900 | 03 90d0030000000000"},
+	{"Receipt", &Receipt{Path: 2, Key: 5, Index: 0x04030201, Samples: []Sample{{1, 0xdeadbeef}, {0xffff, 0}}},
+		"12 1500 | 02 05000000 01020304 | 0100 efbeadde | ffff 00000000"},
+	{"empty Receipt", &Receipt{Path: 2}, "12 0900 | 02 00000000 00000000"},
+	{"Verdict", &Verdict{Path: 3, Charge: Invents}, "13 0200 | 03 02"},
 	{"no Ceiling", &Ceiling{Path: 15, Rate: NoCeiling}, "11 0900 | 0f ffffffffffffffff"},
 	{"empty Feedback", &Feedback{Sent: 1_000_000}, "0d 0a00 | 40420f0000000000 00 00"},
 	{"Feedback as drawn in the package doc", &Feedback{
@@ -153,6 +157,13 @@ func clone(f Frame) Frame {
 		c := *f
 		return &c
 	case *Ceiling:
+		c := *f
+		return &c
+	case *Receipt:
+		c := *f
+		c.Samples = append([]Sample(nil), f.Samples...)
+		return &c
+	case *Verdict:
 		c := *f
 		return &c
 	case *Feedback:
@@ -287,6 +298,9 @@ func TestEveryTruncationFails(t *testing.T) {
 			le.PutUint16(short[2:], uint16(n-4))
 			if _, isPing := g.frame.(*Ping); isPing && n >= 4+pingSize {
 				continue // less padding
+			}
+			if _, isReceipt := g.frame.(*Receipt); isReceipt && n >= 4+9 && (n-4-9)%sampleSize == 0 {
+				continue // fewer samples
 			}
 			if _, _, err := decodeAll(short); err == nil {
 				t.Errorf("%s: a body of %d of %d bytes is taken", g.name, n-4, len(whole)-4)

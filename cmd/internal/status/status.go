@@ -101,6 +101,9 @@ type Path struct {
 	MTU      int     `json:"mtu"`                 // largest UDP payload, bytes; 0: not known
 	// MTUNote says that the path does not carry what the tunnel needs.
 	MTUNote string `json:"mtu_note,omitempty"`
+	// Charge is what the path was found to do to the packets that it carries, for
+	// which it is not used at the moment.
+	Charge string `json:"charge,omitempty"`
 
 	TxBytes   uint64 `json:"tx_bytes"`
 	RxBytes   uint64 `json:"rx_bytes"`

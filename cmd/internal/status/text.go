@@ -132,6 +132,9 @@ func (p *printer) path(path *Path) {
 		}
 	}
 	p.line("    state: %s%s", state, parenthesis(path.Reason))
+	if path.Charge != "" {
+		p.line("    not trusted: %s", path.Charge)
+	}
 	if path.MTUNote != "" {
 		p.line("    too small: %s", path.MTUNote)
 	}

@@ -98,6 +98,7 @@ func path(p wgbond.PathStatus, bonded bool) status.Path {
 		TxBytes: p.TxBytes, RxBytes: p.RxBytes, TxPackets: p.TxPackets, RxPackets: p.RxPackets, Lost: p.LostPackets, Repairs: p.Repairs,
 		Backup: p.Backup, Metered: p.Metered, Weight: p.Weight, MaxRate: p.MaxRate,
 	}
+	out.Charge = p.Charge
 	if out.Name == "" { // a server knows only the number that the client chose
 		out.Name = fmt.Sprint(p.ID)
 	}
