@@ -8,7 +8,9 @@ import (
 
 func TestSamples(t *testing.T) {
 	var s Samples
-	receipt := func(path uint8, key, index uint32) *wire.Receipt { return &wire.Receipt{Path: path, Key: key, Index: index} }
+	receipt := func(path uint8, key, index uint32) *wire.Receipt {
+		return &wire.Receipt{Path: path, Key: key, Index: index}
+	}
 	if _, known := s.Judge(receipt(0, 1, 7), wire.Sample{}); known {
 		t.Error("something is known before anything was sent")
 	}
