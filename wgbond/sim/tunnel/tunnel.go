@@ -39,7 +39,7 @@ var (
 // Stats counts the messages that came.
 type Stats struct {
 	Received   uint64 // accepted
-	OutOfOrder uint64 // of these, after one with a higher counter
+	OutOfOrder uint64 // of these, after one with a higher counter, as small ones may go
 	Duplicates uint64 // refused: came before
 	Late       uint64 // refused: beyond the replay window
 	Forged     uint64 // refused: altered on the way, as far as the tag shows

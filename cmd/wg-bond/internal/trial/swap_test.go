@@ -53,7 +53,7 @@ func TestSwaps(t *testing.T) {
 	if r.PacketGap >= 50*time.Millisecond {
 		t.Errorf("with %d swaps %v without a packet; without, %v", swaps, r.PacketGap, alone.PacketGap)
 	}
-	if n := r.Server.Drops["codel"]; r.Sender.Retransmits != n || r.Tunnel.Duplicates+r.Tunnel.Late+r.Tunnel.OutOfOrder > 0 {
+	if n := r.Server.Drops["codel"]; r.Sender.Retransmits != n || r.Tunnel.Duplicates+r.Tunnel.Late+r.Client.OutOfOrder > 0 {
 		t.Errorf("TCP sent %d segments again, where CoDel dropped %d packets to slow it down; %+v", r.Sender.Retransmits, n, r.Tunnel)
 	}
 	if r.Goodput < .97*alone.Goodput {
