@@ -37,6 +37,13 @@ func newPairWith(t *testing.T, cfg Config, devices ...string) *pair {
 	t.Helper()
 	p := &pair{net: wgtest.NewNet(), serverBind: newBind(t, nil)}
 	p.clientBind = bindWith(t, cfg, p.net, devices...)
+	p.connect(t)
+	return p
+}
+
+// connect gives the pair's Binds hosts that know each other; the client is down.
+func (p *pair) connect(t *testing.T) {
+	t.Helper()
 	p.server = wgtest.NewHost(t, p.serverBind, wgtest.Key(t), "10.7.0.1")
 	p.client = wgtest.NewHost(t, p.clientBind, wgtest.Key(t), "10.7.0.2")
 	p.server.AddPeer(t, p.client, "")
@@ -46,7 +53,6 @@ func newPairWith(t *testing.T, cfg Config, devices ...string) *pair {
 	p.port = p.server.Up(t)
 	p.client.AddPeer(t, p.server, wgtest.Loopback(p.port))
 	p.dial(t)
-	return p
 }
 
 func bindOn(t *testing.T, net *wgtest.Net, devices ...string) *Bind {

@@ -80,15 +80,7 @@ func chosenPair(t *testing.T, c *choice.Choice) *pair {
 	}
 	p.serverBind = bind(Config{})
 	p.clientBind = bind(Config{Listen: p.net.Listen, Paths: []mux.PathSpec{{Name: "a", Device: "a"}, {Name: "b", Device: "b"}}})
-	p.server = wgtest.NewHost(t, p.serverBind, wgtest.Key(t), "10.7.0.1")
-	p.client = wgtest.NewHost(t, p.clientBind, wgtest.Key(t), "10.7.0.2")
-	p.server.AddPeer(t, p.client, "")
-	if err := p.serverBind.SetPeers(p.server.Key, []Peer{{PublicKey: p.client.Key.Public()}}); err != nil {
-		t.Fatal(err)
-	}
-	p.port = p.server.Up(t)
-	p.client.AddPeer(t, p.server, wgtest.Loopback(p.port))
-	p.dial(t)
+	p.connect(t)
 	p.client.Up(t)
 	p.bonded(t, 2)
 	return p

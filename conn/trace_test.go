@@ -81,15 +81,7 @@ func TestTrace(t *testing.T) {
 		return b
 	}
 	p := &pair{net: net, serverBind: bind(&ofServer), clientBind: bind(&ofClient, mux.PathSpec{Name: "a", Device: "a"}, mux.PathSpec{Name: "b", Device: "b"})}
-	p.server = wgtest.NewHost(t, p.serverBind, wgtest.Key(t), "10.7.0.1")
-	p.client = wgtest.NewHost(t, p.clientBind, wgtest.Key(t), "10.7.0.2")
-	p.server.AddPeer(t, p.client, "")
-	if err := p.serverBind.SetPeers(p.server.Key, []Peer{{PublicKey: p.client.Key.Public()}}); err != nil {
-		t.Fatal(err)
-	}
-	p.port = p.server.Up(t)
-	p.client.AddPeer(t, p.server, wgtest.Loopback(p.port))
-	p.dial(t)
+	p.connect(t)
 	p.client.Up(t)
 	p.bonded(t, 2)
 	wgtest.Transfer(t, p.client, p.server, true, 1<<20)
