@@ -232,9 +232,13 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 
 	// The ping came through behind what left before it. What of that the next
 	// feedback does not report is lost.
-	smoothed, deviation := l.path.RTT()
-	l.recallSent, l.recallClock = sent, f.Received
-	l.recallAt = s.now + smoothed + 4*deviation + 2*feedbackSlow
+	// A wait that is under way is not begun anew: on a short path answers come
+	// so fast that it would never end.
+	if l.recallAt == 0 {
+		smoothed, deviation := l.path.RTT()
+		l.recallSent, l.recallClock = sent, f.Received
+		l.recallAt = s.now + smoothed + 4*deviation + 2*feedbackSlow
+	}
 	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
 		s.linkAlive(l)
 	}

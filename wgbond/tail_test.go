@@ -41,3 +41,47 @@ func TestLostTail(t *testing.T) {
 		report(t, w, f)
 	}
 }
+
+// TestLostWindow: everything in flight is lost at once on paths so short that
+// they are asked, and answer, faster than a lost packet is given up: the
+// window opens again all the same.
+func TestLostWindow(t *testing.T) {
+	near := pathSpec{down: 200 * mbit, up: 200 * mbit, delay: 150 * time.Microsecond, queue: 1 << 20}
+	w := newWorld(t, 1, near, near)
+	w.bond()
+	f := newStream(w, 7)
+	w.atClient = f.receive
+	losing := false
+	for _, p := range w.paths {
+		p.lose = func(fromClient bool, pkt []byte) bool {
+			_, _, data := wire.DataHeader(pkt)
+			return losing && data && !fromClient
+		}
+	}
+	f.feed(w.sendDown, 300*mbit, 1400, 32, 4*time.Second)
+	w.run(time.Second)
+	losing = true
+	for range 15 { // what comes up keeps the paths from being suspected
+		w.run(10 * ms)
+		for _, l := range w.server.links {
+			if l != nil {
+				l.path.Hasten(w.now + w.serverClock)
+			}
+		}
+	}
+	losing = false
+	for range 200 {
+		w.run(10 * ms)
+		for _, l := range w.server.links {
+			if l != nil {
+				l.path.Hasten(w.now + w.serverClock)
+			}
+		}
+	}
+	before := f.bytes
+	w.run(500 * ms)
+	if f.bytes == before {
+		report(t, w, f)
+		t.Error("nothing comes any more")
+	}
+}
