@@ -123,7 +123,7 @@ func (c *Config) complete() error {
 		c.Tunnel = func(string) bool { return false }
 	}
 	if c.Counters == nil {
-		c.Counters = deviceCounters
+		c.Counters = linkCounters
 	}
 	for _, l := range []**slog.Logger{&c.Log, &c.Audit} {
 		if *l == nil {

@@ -2,6 +2,7 @@ package relayd
 
 import (
 	"math"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,16 @@ func newLink(device string, counters DeviceCounters) *link {
 		k.read, k.header = counters(device)
 	}
 	return k
+}
+
+// linkCounters is deviceCounters of links. The loopback device is none: what it
+// counts are the talks of all programs of this machine, ours on either side
+// among them, and no use of an owner's.
+func linkCounters(device string) (read func() (received, sent uint64, ok bool), header int) {
+	if i, err := net.InterfaceByName(device); err == nil && i.Flags&net.FlagLoopback != 0 {
+		return nil, 0
+	}
+	return deviceCounters(device)
 }
 
 // look sees what the owner leaves now.
