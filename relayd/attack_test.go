@@ -317,7 +317,10 @@ func TestRelayReachedThroughItself(t *testing.T) {
 	for n := range uint64(5) {
 		b.send(at, data(n, 100))
 	}
-	eventually(t, "each has gone round once", func() bool { return r.Stats().Drops[DropNoLease] == 5 })
+	eventually(t, "each has gone round once", func() bool {
+		s := r.Stats()
+		return s.Drops[DropNoLease] == 5 && s.ToTarget.Packets >= 5
+	})
 	if s := r.Stats(); s.ToTarget.Packets != 5 || s.ToBorrower.Packets != 0 || s.Leases != 1 {
 		t.Errorf("stats %+v", s)
 	}
@@ -348,6 +351,8 @@ func TestOversizedAndTruncated(t *testing.T) {
 	if p := server.receive(); len(p.data) != bufferSize {
 		t.Errorf("%d bytes came: something that should not have", len(p.data))
 	}
+	// What is written is counted a moment later.
+	eventually(t, "both good packets are counted", func() bool { return r.Stats().ToTarget.Packets >= 2 })
 	if s := r.Stats(); s.ToTarget.Packets != 2 || s.Leases != 1 {
 		t.Errorf("of %d bad sizes some went on: %+v", 3*sent, s)
 	}
