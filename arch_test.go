@@ -41,6 +41,10 @@ var imports = []importRule{
 		"a leaf: another implementation of the protocol needs the format and nothing else"},
 	{"conn/udp", nil,
 		"a leaf: sockets know nothing of what they carry"},
+	{"conn/durable", nil,
+		"a leaf: a bond's books and a lender's are kept alike"},
+	{"conn/period", nil,
+		"a leaf: a bond's months and a lender's are reckoned alike"},
 
 	{"wgbond/codel", engineLeaves, notEachOther},
 	{"wgbond/control", engineLeaves, notEachOther},
@@ -61,7 +65,7 @@ var imports = []importRule{
 		"the shell drives the engine by its one surface, not by its parts"},
 	{"relayd/spare", nil,
 		"a leaf: what a lender spares is judged in virtual time, beside the engine"},
-	{"relayd/...", []string{"conn/udp", "relayd/...", "wgbond/control", "wgbond/wire"},
+	{"relayd/...", []string{"conn/durable", "conn/period", "conn/udp", "relayd/...", "wgbond/control", "wgbond/wire"},
 		"a lender forwards unread: it has no use for the engine"},
 	{"plugins/...", []string{"plugins/...", "schedulers/..."},
 		"a plugin's author needs the scheduler's interface and no engine"},
@@ -181,6 +185,52 @@ func TestImports(t *testing.T) {
 			}
 			t.Errorf("%s: %s imports %s: may only import %v: %s", at, s.dir, ours, r.may, r.reason)
 		})
+	}
+}
+
+// unlinked are what programs must not get by way of our packages, however
+// indirectly.
+var unlinked = []struct{ pkg, without, reason string }{
+	{"cmd/embed", "github.com/prometheus/...", "programs that are not ours serve no metrics of ours"},
+	{"conn/...", "github.com/prometheus/...", "what is measured is told by commands"},
+}
+
+func TestUnlinked(t *testing.T) {
+	byDir := map[string]*source{}
+	for _, s := range sources(t) {
+		byDir[s.dir] = s
+	}
+	for _, rule := range unlinked {
+		matched := false
+		for dir := range byDir {
+			if !matches(rule.pkg, dir) {
+				continue
+			}
+			matched = true
+			// Each package by the one that brought it in, nearest first.
+			by, todo := map[string]string{dir: ""}, []string{dir}
+			for len(todo) > 0 {
+				at := todo[0]
+				todo = todo[1:]
+				byDir[at].eachImport(func(p string, _ token.Position) {
+					if matches(rule.without, p) {
+						way := p
+						for d := at; d != ""; d = by[d] {
+							way = d + " → " + way
+						}
+						t.Errorf("%s: %s", way, rule.reason)
+					}
+					ours, ok := strings.CutPrefix(p, module+"/")
+					if _, seen := by[ours]; ok && !seen && byDir[ours] != nil {
+						by[ours] = at
+						todo = append(todo, ours)
+					}
+				})
+			}
+		}
+		if !matched {
+			t.Errorf("no package is %s: the rule is about nothing", rule.pkg)
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
-	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 	"github.com/wg-bond/wg-bond/cmd/internal/units"
 	"github.com/wg-bond/wg-bond/relayd"
 	"github.com/wg-bond/wg-bond/relayd/access"
@@ -54,7 +54,7 @@ type config struct {
 	StateDir  string   // empty: nothing is kept
 	AuditFile string   // empty: none
 	User      string   // to become after the start; empty: unprivileged
-	Metrics   metrics.Address
+	Metrics   at.Address
 }
 
 const (
@@ -155,13 +155,13 @@ func parseListen(s string) ([]netip.AddrPort, error) {
 }
 
 func (p *parser) metrics(value any, line int) {
-	s, ok := p.text(value, line, "metrics", metrics.Want)
+	s, ok := p.text(value, line, "metrics", at.Want)
 	if !ok {
 		return
 	}
-	a, err := metrics.ParseAddress(s)
+	a, err := at.Parse(s)
 	if err != nil {
-		p.errs.Add(line, "metrics", conferr.Quote(s), metrics.Want+"; others must not reach it, for there is no password")
+		p.errs.Add(line, "metrics", conferr.Quote(s), at.Want+"; others must not reach it, for there is no password")
 	}
 	p.cfg.Metrics = a
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	background "github.com/wg-bond/wg-bond/cmd/internal/daemon"
 	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 	"github.com/wg-bond/wg-bond/relayd"
 )
 
@@ -75,7 +76,7 @@ func (c *runCommand) Run() error {
 		defer server.Close()
 	}
 	if c.Metrics != "" {
-		if cfg.Metrics, err = metrics.ParseAddress(c.Metrics); err != nil {
+		if cfg.Metrics, err = at.Parse(c.Metrics); err != nil {
 			return fmt.Errorf("--metrics: %w", err)
 		}
 	}

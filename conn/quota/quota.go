@@ -21,6 +21,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wg-bond/wg-bond/conn/durable"
+	"github.com/wg-bond/wg-bond/conn/period"
 )
 
 // Limit is what a path may carry, bytes of whole IP packets, both directions.
@@ -143,7 +146,7 @@ func (l *Ledger) Tick(now time.Time) (changed bool, err error) {
 // the present period is not set yet: nothing is forgotten by it. turn reports
 // whether a path that was exhausted is not any more.
 func (a *account) turn(limit Limit, now time.Time) (released bool) {
-	from, _ := period(now, limit.Day)
+	from, _ := period.Of(now, limit.Day)
 	if !from.After(a.since) {
 		return false
 	}
@@ -153,7 +156,7 @@ func (a *account) turn(limit Limit, now time.Time) (released bool) {
 }
 
 func (a *account) use(limit Limit, now time.Time) Use {
-	from, until := period(now, limit.Day)
+	from, until := period.Of(now, limit.Day)
 	u := Use{Limit: limit.Bytes, Until: until}
 	if !from.After(a.since) {
 		u.Used, u.Exhausted = a.used, a.exhausted || limit.Bytes > 0 && a.used >= limit.Bytes
@@ -201,7 +204,10 @@ func (l *Ledger) writeLocked(ahead bool) error {
 	}
 	data, err := json.MarshalIndent(entries, "", "  ")
 	if err == nil {
-		err = replace(l.file, append(data, '\n'))
+		err = os.MkdirAll(filepath.Dir(l.file), 0o700)
+	}
+	if err == nil {
+		err = durable.Write(l.file, append(data, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("what paths have carried this month cannot be kept: %w", err)
@@ -210,46 +216,4 @@ func (l *Ledger) writeLocked(ahead bool) error {
 		l.paths[path].promised = e.Used
 	}
 	return nil
-}
-
-// replace writes a file so that it is there whole, as before or anew, whenever
-// the power goes.
-func replace(file string, data []byte) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil // a system where directories cannot be opened
-	}
-	defer d.Close()
-	_ = d.Sync() // the name is kept by then on all but exotic file systems
-	return nil
-}
-
-// period is the time between two reset days that now is in.
-func period(now time.Time, day int) (from, until time.Time) {
-	at := func(months int) time.Time {
-		y, m, _ := now.Date()
-		first := time.Date(y, m+time.Month(months), 1, 0, 0, 0, 0, now.Location())
-		last := first.AddDate(0, 1, -1).Day()
-		return first.AddDate(0, 0, min(max(day, 1), last)-1)
-	}
-	if this := at(0); now.Before(this) {
-		return at(-1), this
-	}
-	return at(0), at(1)
 }

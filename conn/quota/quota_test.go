@@ -16,28 +16,6 @@ func date(s string) time.Time {
 	return t
 }
 
-func TestPeriod(t *testing.T) {
-	for _, tc := range []struct {
-		now         string
-		day         int
-		from, until string
-	}{
-		{"2026-11-22 12:00", 1, "2026-11-01 00:00", "2026-12-01 00:00"},
-		{"2026-11-22 12:00", 22, "2026-11-22 00:00", "2026-12-22 00:00"},
-		{"2026-11-21 23:59", 22, "2026-10-22 00:00", "2026-11-22 00:00"},
-		{"2026-01-05 12:00", 15, "2025-12-15 00:00", "2026-01-15 00:00"},
-		{"2026-02-28 12:00", 31, "2026-02-28 00:00", "2026-03-31 00:00"},
-		{"2026-02-27 12:00", 31, "2026-01-31 00:00", "2026-02-28 00:00"},
-		{"2028-02-28 12:00", 30, "2028-01-30 00:00", "2028-02-29 00:00"},
-		{"2026-03-30 12:00", 31, "2026-02-28 00:00", "2026-03-31 00:00"},
-	} {
-		from, until := period(date(tc.now), tc.day)
-		if !from.Equal(date(tc.from)) || !until.Equal(date(tc.until)) {
-			t.Errorf("%s, day %d: from %v until %v, want %s, %s", tc.now, tc.day, from, until, tc.from, tc.until)
-		}
-	}
-}
-
 const mb = 1_000_000
 
 // open opens a ledger with a limit of 100 MB, reset on the 15th, for one path.

@@ -24,7 +24,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wg-bond/wg-bond/relayd/internal/durable"
+	"github.com/wg-bond/wg-bond/conn/durable"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )

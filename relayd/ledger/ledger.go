@@ -23,8 +23,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/durable"
+	"github.com/wg-bond/wg-bond/conn/period"
 	"github.com/wg-bond/wg-bond/relayd/access"
-	"github.com/wg-bond/wg-bond/relayd/internal/durable"
 )
 
 const (
@@ -138,7 +139,7 @@ func (l *Ledger) Settle(now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// A clock that shows an earlier month is not set yet: nothing is forgotten.
-	if since, _ := l.month(now); since.After(l.books.Since) {
+	if since, _ := period.Of(now, l.cfg.ResetDay); since.After(l.books.Since) {
 		if l.cfg.Quota > 0 {
 			l.meter.Drain() // of the old month
 		}
@@ -187,7 +188,7 @@ func (l *Ledger) Month(now time.Time) Month {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := Month{Quota: l.cfg.Quota, Borrowers: map[string]Carried{}}
-	m.Since, m.Until = l.month(now)
+	m.Since, m.Until = period.Of(now, l.cfg.ResetDay)
 	if m.Since.After(l.books.Since) {
 		return m // nothing yet
 	}
@@ -232,20 +233,4 @@ func (l *Ledger) writeLocked(now time.Time) error {
 	}
 	l.news, l.wrote = false, now
 	return nil
-}
-
-// month is the time between two reset days in which now is.
-func (l *Ledger) month(now time.Time) (since, until time.Time) {
-	since = l.reset(now, 0)
-	if since.After(now) {
-		return l.reset(now, -1), since
-	}
-	return since, l.reset(now, 1)
-}
-
-// reset is the reset of the month that is some months after that of now.
-func (l *Ledger) reset(now time.Time, months int) time.Time {
-	first := time.Date(now.Year(), now.Month()+time.Month(months), 1, 0, 0, 0, 0, now.Location())
-	last := first.AddDate(0, 1, -1).Day()
-	return first.AddDate(0, 0, min(l.cfg.ResetDay, last)-1)
 }

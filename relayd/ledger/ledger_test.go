@@ -30,25 +30,7 @@ func open(t *testing.T, cfg Config) *Ledger {
 	return l
 }
 
-func TestMonths(t *testing.T) {
-	for _, c := range []struct {
-		day               int
-		now, since, until string
-	}{
-		{1, "2026-11-22 13:00:00", "2026-11-01", "2026-12-01"},
-		{22, "2026-11-22 00:00:00", "2026-11-22", "2026-12-22"},
-		{23, "2026-11-22 23:59:59", "2026-10-23", "2026-11-23"},
-		{31, "2026-11-29 12:00:00", "2026-10-31", "2026-11-30"},
-		{31, "2026-11-30 12:00:00", "2026-11-30", "2026-12-31"},
-		{30, "2027-02-28 12:00:00", "2027-02-28", "2027-03-30"},
-		{15, "2027-01-01 00:00:00", "2026-12-15", "2027-01-15"},
-	} {
-		l := open(t, Config{ResetDay: c.day})
-		since, until := l.month(at(c.now))
-		if got := since.Format(time.DateOnly) + " to " + until.Format(time.DateOnly); got != c.since+" to "+c.until {
-			t.Errorf("%s with reset day %d: %s, want %s to %s", c.now, c.day, got, c.since, c.until)
-		}
-	}
+func TestResetDay(t *testing.T) {
 	if _, err := Open(Config{ResetDay: 32}); err == nil {
 		t.Error("day 32 is taken")
 	}

@@ -45,7 +45,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/conferr"
 	"github.com/wg-bond/wg-bond/cmd/internal/conftoml"
-	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 	"github.com/wg-bond/wg-bond/cmd/internal/units"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/conn/mux"
@@ -65,7 +65,7 @@ type Config struct {
 	Scheduler string
 	Paths     []Path
 	Serve     Serve
-	Metrics   metrics.Address // where they are served; zero: nowhere
+	Metrics   at.Address // where they are served; zero: nowhere
 	// Plugins holds the tables [plugin.NAME] as go-toml decodes them.
 	Plugins map[string]map[string]any
 
@@ -259,9 +259,9 @@ func (p *parser) scheduler(value any, builtin []string) {
 
 func (p *parser) metrics(value any, line int) {
 	text, ok := value.(string)
-	a, err := metrics.ParseAddress(text)
+	a, err := at.Parse(text)
 	if !ok || err != nil {
-		p.errs.Add(line, "metrics", conftoml.Describe(value), metrics.Want+"; others must not reach it, for there is no password")
+		p.errs.Add(line, "metrics", conftoml.Describe(value), at.Want+"; others must not reach it, for there is no password")
 		return
 	}
 	p.cfg.Metrics = a

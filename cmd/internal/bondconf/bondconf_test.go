@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 )
@@ -20,7 +20,7 @@ const relayKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 var (
 	builtin = []string{"earliest", "lowest-rtt", "redundant"}
 	compare = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
-		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b metrics.Address) bool { return a == b })}
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b at.Address) bool { return a == b })}
 )
 
 const everything = `
@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := metrics.ParseAddress("127.0.0.1:9586")
+	served, err := at.Parse("127.0.0.1:9586")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Scheduler: "mine", Metrics: at,
+		Scheduler: "mine", Metrics: served,
 		Paths: []Path{
 			{Name: "wwan0", Device: "wwan0", Metered: true, Weight: 1, MaxRate: 450e3, MonthlyQuota: 5e9, QuotaDay: 31},
 			{Name: "neighbour", Device: "wlan0", Relay: netip.MustParseAddrPort("10.9.0.2:51900"), RelayKey: key, Backup: true, Weight: 2, QuotaDay: 1},

@@ -60,7 +60,7 @@ type Server struct {
 // Listen opens the socket at path and serves handlers, by operation. A socket
 // left behind by a program that ended is replaced.
 func Listen(path string, handlers map[string]Handler) (*Server, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := MakeDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	l, err := listen(path)

@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"net"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -12,10 +13,23 @@ import (
 var umask sync.Mutex
 
 // listen makes the socket accessible to its owner only, from the start.
-func listen(path string) (net.Listener, error) {
+func listen(path string) (l net.Listener, err error) {
+	masked(0o077, func() { l, err = net.Listen("unix", path) })
+	return l, err
+}
+
+// MakeDir makes a directory for sockets if it is not there, and those above
+// it. Everybody may pass through, whatever our umask is: others have sockets
+// beside ours (a relayd that is not root, a metrics socket for Prometheus), and
+// each socket has a mode of its own.
+func MakeDir(dir string) (err error) {
+	masked(0o022, func() { err = os.MkdirAll(dir, 0o755) })
+	return err
+}
+
+func masked(mask int, f func()) {
 	umask.Lock()
 	defer umask.Unlock()
-	old := syscall.Umask(0o077)
-	defer syscall.Umask(old)
-	return net.Listen("unix", path)
+	defer syscall.Umask(syscall.Umask(mask))
+	f()
 }

@@ -11,51 +11,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 )
-
-// Want is what an address to serve metrics at looks like, for errors.
-const Want = `a loopback address and port like "127.0.0.1:9586", or a Unix socket like "unix:/run/wg-bond/wg0.metrics"`
-
-// Address is where metrics are served. The zero Address is nowhere.
-type Address struct{ network, address string }
-
-func (a Address) String() string {
-	if a.network == "unix" {
-		return "unix:" + a.address
-	}
-	return a.address
-}
-
-// IsZero reports whether metrics are off.
-func (a Address) IsZero() bool { return a == Address{} }
-
-// ParseAddress reads an address as Want describes it.
-func ParseAddress(text string) (Address, error) {
-	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		if !filepath.IsAbs(path) {
-			return Address{}, fmt.Errorf("found %q; want the socket's whole path, like unix:/run/wg-bond/wg0.metrics", text)
-		}
-		return Address{"unix", path}, nil
-	}
-	at, err := netip.ParseAddrPort(strings.Replace(text, "localhost:", "127.0.0.1:", 1))
-	switch {
-	case err != nil || at.Port() == 0:
-		return Address{}, fmt.Errorf("found %q; want %s", text, Want)
-	case !at.Addr().Unmap().IsLoopback():
-		return Address{}, fmt.Errorf("found %q, which others could reach: there is no password; want %s", text, Want)
-	}
-	return Address{"tcp", at.String()}, nil
-}
 
 // Server serves metrics until Close. A nil Server serves none.
 type Server struct {
@@ -65,7 +30,7 @@ type Server struct {
 
 // Serve serves what the collectors know, and the process's own use of memory
 // and CPU, at a. It returns nil if a is nowhere.
-func Serve(a Address, all ...prometheus.Collector) (*Server, error) {
+func Serve(a at.Address, all ...prometheus.Collector) (*Server, error) {
 	if a.IsZero() {
 		return nil, nil
 	}
@@ -97,28 +62,28 @@ func Serve(a Address, all ...prometheus.Collector) (*Server, error) {
 
 // listen opens a. A socket that nobody answers at was left behind and is
 // replaced.
-func listen(a Address) (net.Listener, error) {
-	l, err := net.Listen(a.network, a.address)
-	if a.network != "unix" {
+func listen(a at.Address) (net.Listener, error) {
+	l, err := net.Listen(a.Network, a.Place)
+	if a.Network != "unix" {
 		return l, err
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		c, dialErr := net.Dial("unix", a.address)
+		c, dialErr := net.Dial("unix", a.Place)
 		if dialErr == nil {
 			c.Close()
 			return nil, err
 		}
-		if removeErr := os.Remove(a.address); removeErr != nil {
+		if removeErr := os.Remove(a.Place); removeErr != nil {
 			return nil, removeErr
 		}
-		l, err = net.Listen(a.network, a.address)
+		l, err = net.Listen(a.Network, a.Place)
 	}
 	if err != nil {
 		return nil, err
 	}
 	// Keys of peers and their traffic: for the owner, and whom the
 	// directory's group lets in.
-	if err := os.Chmod(a.address, 0o660); err != nil {
+	if err := os.Chmod(a.Place, 0o660); err != nil {
 		l.Close()
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 	"github.com/wg-bond/wg-bond/cmd/internal/status"
 )
 
@@ -33,9 +34,9 @@ func example() (*status.Interface, error) {
 	}, nil
 }
 
-func address(t *testing.T, text string) Address {
+func address(t *testing.T, text string) at.Address {
 	t.Helper()
-	a, err := ParseAddress(text)
+	a, err := at.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,26 +103,10 @@ func TestScrape(t *testing.T) {
 	}
 }
 
-// TestAddress: nothing that others could reach.
-func TestAddress(t *testing.T) {
-	for text, want := range map[string]string{
-		"127.0.0.1:9586": "127.0.0.1:9586", "localhost:9586": "127.0.0.1:9586", "[::1]:9586": "[::1]:9586", "127.9.9.9:1": "127.9.9.9:1", "unix:/run/x": "unix:/run/x",
-	} {
-		if a, err := ParseAddress(text); err != nil || a.String() != want || a.IsZero() {
-			t.Errorf("%s: %v, %v", text, a, err)
-		}
-	}
-	for _, text := range []string{"", ":9586", "0.0.0.0:9586", "[::]:9586", "192.0.2.1:9586", "127.0.0.1", "127.0.0.1:0", "unix:", "unix:run/x", "example.com:1"} {
-		if a, err := ParseAddress(text); err == nil || !strings.Contains(err.Error(), "want") {
-			t.Errorf("%q: %v, %v", text, a, err)
-		}
-	}
-}
-
 // TestServe: off unless asked for; what an ended program left is replaced, what
 // is served by another is not.
 func TestServe(t *testing.T) {
-	if s, err := Serve(Address{}); s != nil || err != nil || s.Close() != nil {
+	if s, err := Serve(at.Address{}); s != nil || err != nil || s.Close() != nil {
 		t.Errorf("nowhere: %v, %v", s, err)
 	}
 	path := filepath.Join(t.TempDir(), "metrics")

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 )
 
 // Machine does steps and takes them back. The real one is Host.
@@ -134,7 +136,7 @@ func (j *Journal) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(j.Path), 0o755); err != nil {
+	if err := ctl.MakeDir(filepath.Dir(j.Path)); err != nil {
 		return err
 	}
 	temporary := j.Path + ".tmp"

@@ -19,6 +19,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/cmd/internal/bondconf"
 	"github.com/wg-bond/wg-bond/cmd/internal/metrics"
+	"github.com/wg-bond/wg-bond/cmd/internal/metrics/at"
 	"github.com/wg-bond/wg-bond/cmd/internal/quick"
 	"github.com/wg-bond/wg-bond/cmd/internal/status"
 	"github.com/wg-bond/wg-bond/cmd/internal/tracefile"
@@ -50,14 +51,14 @@ func (o *Options) Args(command string) []string {
 // ServeMetrics serves those of the interface that files describe and ask tells
 // of. The server is nil if nobody wants them.
 func (o *Options) ServeMetrics(files *Files, ask func() (*status.Interface, error)) (*metrics.Server, error) {
-	at := files.Bond.Metrics
+	address := files.Bond.Metrics
 	if o.Metrics != "" {
 		var err error
-		if at, err = metrics.ParseAddress(o.Metrics); err != nil {
+		if address, err = at.Parse(o.Metrics); err != nil {
 			return nil, fmt.Errorf("--metrics: %w", err)
 		}
 	}
-	return metrics.Serve(at, metrics.NewBond(files.Name, ask))
+	return metrics.Serve(address, metrics.NewBond(files.Name, ask))
 }
 
 // Traces makes the files for traces, if there are to be any. open is nil if
