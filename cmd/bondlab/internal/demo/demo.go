@@ -13,9 +13,9 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/chart"
 )
 
-// patience is how long one download may take: four times what the slowest
-// should.
-const patience = 30 * time.Second
+// patience is how long one download may take: twenty times what the slowest
+// should, for machines that have other things to do.
+const patience = 3 * time.Minute
 
 // Options say how to run the demo.
 type Options struct {

@@ -1,17 +1,39 @@
 package demo
 
 import (
+	"context"
+	"fmt"
 	"image/png"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/wg-bond/wg-bond/wgbond"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := leaks(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leaks tells of goroutines that do not end. goleak alone would not wait for
+// half a second, which is not enough on a busy machine.
+func leaks() error {
+	err := goleak.Find()
+	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
+		err = goleak.Find()
+	}
+	return err
+}
 
 // The demo itself, with a small file: real WireGuard, engine, relay and shim.
 func TestRun(t *testing.T) {
@@ -43,25 +65,44 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Both links carry the bonded download, and all of it.
+// Both links carry the bonded download, all of it, and each a good part: that
+// is the demo's speed-up, which itself depends on the machine. And the relay
+// does not take what the demo sends for its owner's use of the link.
 func TestBothLinksCarry(t *testing.T) {
-	w, err := newWorld(400_000)
+	w, err := newWorld(1_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
 	r := reporter{out: t.Output(), world: w, runs: 1}
-	res, err := w.measure(t.Context(), &r, "bonded", w.startBonded)
+	borrower, stop, err := w.startBonded(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	least := uint64(40_000) // a tenth: an idle path's probes come nowhere near
-	if res.own < least || res.neighbour < least {
-		t.Errorf("%d bytes came by the own link, %d by the neighbour's: want at least %d by each",
-			res.own, res.neighbour, least)
-	}
-	if sum := res.own + res.neighbour; sum < 400_000 {
-		t.Errorf("%d bytes came by both links; the file has 400000", sum)
+	defer stop()
+	start := func(context.Context) (*host, func(), error) { return borrower, func() {}, nil }
+	// A path that a busy machine was late to serve is left alone for a while:
+	// then another download shows it.
+	for deadline := time.Now().Add(patience); ; {
+		res, err := w.measure(t.Context(), &r, "bonded", start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := res.own + res.neighbour
+		if sum < 1_000_000 {
+			t.Errorf("%d bytes came by both links; the file has 1000000", sum)
+		}
+		for _, p := range w.shim.Status().Clients[0].Session.Paths {
+			if p.Ceiling != wgbond.NoCeiling {
+				t.Errorf("by path %d the server may send %.0f bytes/s: what the neighbour uses itself is nothing", p.ID, p.Ceiling)
+			}
+		}
+		if min(res.own, res.neighbour) >= sum/4 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes came by the own link, %d by the neighbour's: want at least a quarter by each", res.own, res.neighbour)
+		}
 	}
 }
 

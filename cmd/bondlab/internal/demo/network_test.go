@@ -48,7 +48,7 @@ func TestStockTunnel(t *testing.T) {
 	if err := f.serve(s, serverInside); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	last := 0
 	took, err := f.download(ctx, c, serverInside, func(n int) { last = n })
@@ -95,7 +95,7 @@ func TestNoLinkNoWay(t *testing.T) {
 		}
 	}
 	// The first was sent first; only the second may arrive.
-	if err := target.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := target.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 64)

@@ -63,6 +63,7 @@ type world struct {
 	server         *host
 	upstream       netip.AddrPort // where the server's WireGuard listens
 	file           *file
+	shim           *shim.Shim // the server's, since startBonded
 
 	stops undo
 }
@@ -146,6 +147,7 @@ func (w *world) startBonded(ctx context.Context) (borrower *host, stop func(), e
 		return nil, nil, err
 	}
 	stops.push(func() { _ = server.Close() })
+	w.shim = server
 	// The relay's socket towards the server is bound to no address.
 	front, err := w.network.publish(internet, netip.AddrPortFrom(loopback, server.Port()),
 		map[netip.Addr]*hop{ownAddress: w.own, loopback: w.neighbour})
