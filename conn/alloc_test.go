@@ -122,7 +122,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 	for range 10 { // the buffers that are reused from then on
 		send()
 	}
-	if n := testing.AllocsPerRun(100, send); n >= 1 {
+	if n := wgtest.Allocations(send); n >= 1 {
 		t.Errorf("%v allocations for a batch of %d, want 0", n, mux.BatchSize)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
@@ -215,7 +214,7 @@ func (b *Bind) Open(port uint16) ([]wgconn.ReceiveFunc, uint16, error) {
 		}
 		b.server.Store(v)
 	}
-	v4, v6, err := b.listen(port)
+	v4, v6, err := b.shell.ListenAll(port)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -227,21 +226,6 @@ func (b *Bind) Open(port uint16) ([]wgconn.ReceiveFunc, uint16, error) {
 		d.Start()
 	}
 	return []wgconn.ReceiveFunc{q.receive}, v.Port(), nil
-}
-
-// listen opens the listening sockets of both families on the same port.
-func (b *Bind) listen(port uint16) (v4, v6 mux.Socket, err error) {
-	tries := 1
-	if port == 0 {
-		tries = 20 // the port that one family picks may be taken in the other
-	}
-	for range tries {
-		v4, v6, err = b.shell.ListenAll(port)
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			break
-		}
-	}
-	return v4, v6, err
 }
 
 // Close closes all sockets and ends all goroutines. It keeps the sessions: a

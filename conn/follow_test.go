@@ -252,9 +252,10 @@ func TestServerMoves(t *testing.T) {
 // and what it carried is kept.
 func TestQuotaEnds(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "usage.json")
+	resets := time.Now().AddDate(0, 0, 14).Day() // not while this runs
 	limit := func(path string) quota.Limit {
 		if path == "a" {
-			return quota.Limit{Bytes: 2e6, Day: 1}
+			return quota.Limit{Bytes: 2e6, Day: resets}
 		}
 		return quota.Limit{}
 	}

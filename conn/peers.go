@@ -191,7 +191,7 @@ func (b *Bind) replaceServerLocked() error {
 	if b.queue.Load() == nil {
 		return nil
 	}
-	v4, v6, err := b.listen(port)
+	v4, v6, err := b.shell.ListenAll(port)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,9 @@ func buildPlugin(t testing.TB, name, pkg string) host.Config {
 	if out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return host.Config{Name: name, Path: path, Limits: host.Limits{BackOff: time.Millisecond, BackOffMax: 5 * time.Millisecond}}
+	// A busy machine may take its time with the process.
+	limits := host.Limits{Start: wgtest.Patience, Answer: wgtest.Patience, BackOff: time.Millisecond, BackOffMax: 5 * time.Millisecond}
+	return host.Config{Name: name, Path: path, Limits: limits}
 }
 
 func pluginOption(t *testing.T, cfg host.Config) *choice.Option {

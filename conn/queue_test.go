@@ -106,7 +106,7 @@ func TestQueueAllocatesNothing(t *testing.T) {
 	ep := &Endpoint{}
 	bufs, sizes, eps := receiver(mux.BatchSize)
 	batch := make([][]byte, mux.BatchSize)
-	if n := testing.AllocsPerRun(100, func() {
+	if n := wgtest.Allocations(func() {
 		for i := range batch {
 			batch[i] = shell.Pool.Get()[:1400]
 		}

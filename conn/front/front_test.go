@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"go.uber.org/goleak"
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
 	"github.com/wg-bond/wg-bond/conn"
@@ -14,12 +13,14 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers/builtin"
 )
 
+func TestMain(m *testing.M) { wgtest.Main(m) }
+
 func newScheduler() schedulers.Scheduler { return builtin.All[0].New() }
 
 // TestStockClientBonds: a stock WireGuard behind a Front is bonded over two
 // paths with a Bind, and its datagrams are not touched.
 func TestStockClientBonds(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer wgtest.NoLeaks(t)()
 	t.Run("", func(t *testing.T) {
 		serverBind, err := conn.NewBind(conn.Config{Scheduler: newScheduler})
 		if err != nil {

@@ -96,6 +96,19 @@ func (sh *Shell) Listen(cfg udp.Config) (Socket, error) {
 // ListenAll opens a server's sockets of both families, on all addresses and
 // one port; 0 is any. One is nil where the machine lacks its family.
 func (sh *Shell) ListenAll(port uint16) (v4, v6 Socket, err error) {
+	tries := 1
+	if port == 0 {
+		tries = 20 // the port that one family picks may be taken in the other
+	}
+	for range tries {
+		if v4, v6, err = sh.listenBoth(port); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return v4, v6, err
+}
+
+func (sh *Shell) listenBoth(port uint16) (v4, v6 Socket, err error) {
 	open := func(a netip.Addr) (Socket, error) {
 		return sh.Listen(udp.Config{Local: netip.AddrPortFrom(a, port), PacketInfo: true})
 	}

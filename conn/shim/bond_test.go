@@ -1,12 +1,13 @@
 package shim_test
 
 import (
+	"bytes"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
 	"github.com/wg-bond/wg-bond/conn"
@@ -132,11 +133,22 @@ func TestBond(t *testing.T) {
 	if got := w.client.Get(t, "endpoint"); got != w.cfg.Listen.String() {
 		t.Errorf("the client shows its peer at %v, want %v", got, w.cfg.Listen)
 	}
-	for _, p := range st.Clients[0].Session.Paths {
-		if p.TxPackets < 100/wgtest.Slowness {
-			t.Errorf("path %d carried %d packets down; both paths should carry their part", p.ID, p.TxPackets)
+	w.carried(t)
+}
+
+// carried waits until both paths have carried their part of downloads. (One
+// that a busy machine was late to serve is left alone for a while.)
+func (w *world) carried(t *testing.T) {
+	t.Helper()
+	wgtest.Eventually(t, "both paths carry their part", func() bool {
+		for _, p := range w.shim.Status().Clients[0].Session.Paths {
+			if p.TxPackets < 100/wgtest.Slowness {
+				wgtest.Transfer(t, w.client, w.server, true, 1<<20)
+				return false
+			}
 		}
-	}
+		return true
+	})
 }
 
 // TestBondedAndStockClients: both kinds on the same port, at the same time.
@@ -254,39 +266,31 @@ func TestGarbageStaysOut(t *testing.T) {
 	}
 	client := ms[0].Peer // the flow's upstream socket
 
-	garbage := wgtest.Garbage(2000)
-	looksReal := 0
-	for _, g := range garbage {
-		send(g, local(m.Port()))
-		send(g, client)
-		if k := wire.Kind(g); k == wire.WGData || k == wire.WGHandshake {
-			looksReal++
-		}
-	}
-	last := make([]byte, 32) // data by its looks
-	last[0] = 4
-	send(last, local(m.Port()))
-	for got := 0; ; got++ {
-		ms[0].Buf = ms[0].Buf[:cap(ms[0].Buf)]
-		if _, err := upstream.ReadBatch(ms); err != nil {
-			t.Fatal(err)
-		}
-		if k := wire.Kind(ms[0].Buf); k != wire.WGData && k != wire.WGHandshake {
-			t.Fatalf("a %v reached WireGuard: % x", k, ms[0].Buf[:min(16, len(ms[0].Buf))])
-		}
-		if len(ms[0].Buf) == len(last) {
-			if got != looksReal {
-				t.Errorf("%d datagrams reached WireGuard, %d look like its own", got, looksReal)
+	var sent, real uint64                                     // real by its looks
+	for few := range slices.Chunk(wgtest.Garbage(2000), 50) { // more at once the kernel might drop
+		for _, g := range few {
+			send(g, local(m.Port()))
+			send(g, client)
+			sent++
+			if k := wire.Kind(g); k != wire.WGData && k != wire.WGHandshake {
+				continue
 			}
-			break
+			real++
+			ms[0].Buf = ms[0].Buf[:cap(ms[0].Buf)]
+			if _, err := upstream.ReadBatch(ms); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(ms[0].Buf, g) {
+				t.Fatalf("% x reached WireGuard, not % x", ms[0].Buf[:min(16, len(ms[0].Buf))], g[:min(16, len(g))])
+			}
 		}
+		wgtest.Eventually(t, "all garbage is counted", func() bool {
+			d := m.Status().Drops
+			return d["not-upstream"] == sent &&
+				d["malformed"]+d["lease-here"]+d["unexpected-control"]+d["unknown-index"]+d["handshake-invalid"]+d["handshake-busy"] ==
+					sent-real
+		})
 	}
-	wgtest.Eventually(t, "all garbage is counted", func() bool {
-		d := m.Status().Drops
-		return d["not-upstream"] == uint64(len(garbage)) &&
-			d["malformed"]+d["lease-here"]+d["unexpected-control"]+d["unknown-index"]+d["handshake-invalid"]+d["handshake-busy"] ==
-				uint64(len(garbage)-looksReal)
-	})
 }
 
 // TestHandshakeCopies: before there is a bond, copies of a handshake message
@@ -349,7 +353,7 @@ func TestWrongKeys(t *testing.T) {
 
 // TestNoLeaks: when the shim is closed, nothing of it is left.
 func TestNoLeaks(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer wgtest.NoLeaks(t)()
 	serverKey, clientKey := wgtest.Key(t), wgtest.Key(t)
 	m, err := shim.New(shim.Config{
 		Listen:    local(0),

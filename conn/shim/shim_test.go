@@ -11,6 +11,8 @@ import (
 	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
+func TestMain(m *testing.M) { wgtest.Main(m) }
+
 // even spreads over all paths alike.
 type even struct{}
 

@@ -2,6 +2,5 @@
 
 package wgtest
 
-// Slowness is how much less is transferred, and how much longer waited, under
-// the race detector.
+// Slowness is how much less is transferred under the race detector.
 const Slowness = 1
