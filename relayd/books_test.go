@@ -139,7 +139,6 @@ func TestBooks(t *testing.T) {
 		c.Audit = slog.New(slog.NewJSONHandler(&audit, nil))
 	}
 	o := newOffice(t, change)
-	o.d.wall = func() time.Time { return wall.Add(o.now) }
 	a, b := o.client(aliceKey, 1, server), o.client(bobKey, 2, server)
 	a.want(lease.Granted)
 	b.want(lease.Granted)
@@ -159,7 +158,6 @@ func TestBooks(t *testing.T) {
 	}
 
 	again := newOffice(t, change)
-	again.d.wall = o.d.wall
 	month := again.d.report().Month
 	if month.Borrowers[alice] != (ledger.Carried{Up: 1000, Down: 20_000}) || month.Borrowers[bob] != (ledger.Carried{Down: 300_000}) {
 		t.Errorf("after a restart the books say %+v", month)

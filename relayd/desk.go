@@ -358,12 +358,12 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 			"target", l.target, "by", l.wan.LocalAddr(), "lifetime", lifetime)
 		d.relay.cfg.Audit.Info("lease granted", "borrower", s.peer.String(), "kind", kindNames[l.kind], "address", from.peer, "target", l.target)
 	} else if h := s.loan.home.Load(); *h != from {
+		d.place(s.loan, from)
 		if h.peer != from.peer {
 			d.relay.count.moved.Add(1)
 			d.log.Info("lease moved", "borrower", s.peer.String(), "address", from.peer, "was", h.peer, "target", s.loan.target)
 			d.relay.cfg.Audit.Info("lease moved", "borrower", s.peer.String(), "address", from.peer, "was", h.peer)
 		}
-		d.place(s.loan, from)
 	}
 	l := s.loan
 	l.expires, l.lifetime = now+lifetime, lifetime
@@ -496,20 +496,20 @@ func (d *desk) end(l *loan, reason lease.Reason, text string) {
 	if _, ok := d.loans[l]; !ok {
 		return
 	}
+	d.forget(l, text) // first: who is told so sends nothing that is still forwarded
 	d.tell(l.session, *l.home.Load(), &lease.Refuse{Reason: reason, Text: text})
-	d.forget(l, text)
 }
 
 // forget ends a lease without a word.
 func (d *desk) forget(l *loan, why string) {
 	d.account(l)
 	delete(d.loans, l)
-	d.relay.count.leases.Store(int64(len(d.loans)))
 	table := maps.Clone(*d.relay.table.Load())
 	delete(table, l.home.Load().peer)
 	d.relay.table.Store(&table)
 	l.session.loan = nil
 	l.up.close()
+	d.relay.count.leases.Store(int64(len(d.loans))) // once nothing more is forwarded
 	if len(d.loans) == 0 {
 		clear(d.links)
 		d.active = false

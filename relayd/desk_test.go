@@ -60,6 +60,7 @@ func newOffice(t *testing.T, change ...func(*Config)) *office {
 		t.Fatal(err)
 	}
 	o := &office{t: t, d: d, clients: map[netip.AddrPort]*client{}}
+	d.wall = func() time.Time { return wall.Add(o.now) }
 	d.lend = func(*loan) {}
 	d.send = func(to home, datagram []byte) {
 		o.sent++

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds the waits of these tests; only a failure takes so long.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // relayd is the command with these arguments, in front of which stand those of
 // a wrapper, if any.
@@ -94,11 +95,19 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
+// loopback is an address for a relayd on this machine, like no other process's,
+// with a port that is given to nobody who asks for any.
+func loopback() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d:15190", 64+pid>>16&63, pid>>8&255, pid&255)
+}
+
 // process is a running relayd and its log.
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	done chan error
+	stop func() // ends the process, cleanly
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -124,6 +133,7 @@ func startProcess(t *testing.T, wrapper []string, args ...string) *process {
 		t.Fatal(err)
 	}
 	go func() { p.done <- p.cmd.Wait() }()
+	p.stop = sync.OnceFunc(p.end)
 	t.Cleanup(p.stop)
 	return p
 }
@@ -138,11 +148,7 @@ func (p *process) await(text string) {
 	}
 }
 
-// stop ends the process, cleanly.
-func (p *process) stop() {
-	if p.cmd.ProcessState != nil {
-		return
-	}
+func (p *process) end() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // that it has ended already shows below
 	select {
 	case err := <-p.done:

@@ -15,7 +15,7 @@ func TestSignals(t *testing.T) {
 	if err := os.WriteFile(keyFile, []byte(private), 0o604); err != nil {
 		t.Fatal(err)
 	}
-	p := startProcess(t, nil, "--listen=127.77.0.1:51900", "--private-key-file="+keyFile, "--allow="+other, "--device=wgbt-missing", "--log-level=info")
+	p := startProcess(t, nil, "--listen="+loopback(), "--private-key-file="+keyFile, "--allow="+other, "--device=wgbt-missing", "--log-level=info")
 	p.await("msg=lending")
 	if err := p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestSignals(t *testing.T) {
 	p.await("msg=statistics stats.leases=0")
 	p.stop()
 	log := p.text()
-	for _, want := range []string{public, "listen=[127.77.0.1:51900]", "everybody on this machine may read", "not there", "msg=stopped"} {
+	for _, want := range []string{public, "listen=[" + loopback() + "]", "everybody on this machine may read", "not there", "msg=stopped"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log does not say %q:\n%s", want, log)
 		}

@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -53,12 +52,7 @@ func TestPrintReport(t *testing.T) {
 func TestStatusPauseResume(t *testing.T) {
 	dir := t.TempDir()
 	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "relayd.toml")
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
-	text := fmt.Sprintf("listen = \"%s\"\nprivate-key = %q\ncontrol = %q\nstate-dir = %q\nuser = \"root\"\nvolume = \"1 GB\"\n", free.LocalAddr(), private, socket, dir)
+	text := fmt.Sprintf("listen = \"%s\"\nprivate-key = %q\ncontrol = %q\nstate-dir = %q\nuser = \"root\"\nvolume = \"1 GB\"\n", loopback(), private, socket, dir)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,9 @@ import (
 	"github.com/wg-bond/wg-bond/schedulers/parameters"
 )
 
+// patience bounds the waits of these tests; only a failure takes so long.
+const patience = time.Minute
+
 // built has the program testdata/misbehaving; names are links to it.
 var built string
 
@@ -51,7 +54,11 @@ func TestMain(m *testing.M) {
 		return m.Run()
 	}()
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		err := goleak.Find()
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
+			err = goleak.Find() // which waits for half a second
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -83,7 +90,7 @@ func config(t testing.TB, name string) Config {
 	return Config{
 		Name: name, Path: named(t, name),
 		Fallback: func() schedulers.Scheduler { return theFallback{builtin.All[0].New()} },
-		Limits:   Limits{BackOff: 5 * time.Millisecond, BackOffMax: 20 * time.Millisecond, Answer: 300 * time.Millisecond},
+		Limits:   Limits{BackOff: 5 * time.Millisecond, BackOffMax: 20 * time.Millisecond, Start: patience, Answer: patience},
 	}
 }
 
@@ -108,7 +115,12 @@ type session struct {
 
 func newSession(t testing.TB, p *Plugin) *session {
 	s := &session{t: t, sched: p.NewScheduler(), told: make(chan struct{}, 1000)}
-	s.sched.Notify(func() { s.told <- struct{}{} })
+	s.sched.Notify(func() {
+		select {
+		case s.told <- struct{}{}:
+		default:
+		}
+	})
 	t.Cleanup(func() { s.sched.Close() })
 	s.snap.Now = time.Hour
 	s.snap.FeedbackInterval = 10 * time.Millisecond
@@ -139,14 +151,14 @@ func (s *session) wait() {
 	s.t.Helper()
 	select {
 	case <-s.told:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		s.t.Fatalf("no answer: %+v", s.sched.plugin.Status())
 	}
 }
 
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
@@ -202,7 +214,7 @@ func TestMisbehaviour(t *testing.T) {
 		name, want string // in the reason
 		sound      int    // rounds until it goes wrong
 	}{
-		{"hang", "it hung: no plan within 300ms", 3},
+		{"hang", "it hung: no plan within 5s", 3},
 		{"crash", "exit status 2; its last words: panic: I am no good", 3},
 		{"nan", "class bulk: path 0 has a base of NaN", 0},
 		{"negative", "path 0 costs -1 ns a byte", 0},
@@ -222,8 +234,8 @@ func TestMisbehaviour(t *testing.T) {
 			}
 			cfg := config(t, c.name)
 			cfg.Limits.Memory = 256 << 20
-			if c.name == "hog" {
-				cfg.Limits.Answer = 20 * time.Second // the bound on memory comes first
+			if c.name == "hang" {
+				cfg.Limits.Answer = 5 * time.Second // more than the sound answers take on the slowest machine
 			}
 			p := launch(t, cfg)
 			s := newSession(t, p)
@@ -335,9 +347,7 @@ func TestLateness(t *testing.T) {
 // TestSlow: a process that takes its time is not killed for it, and status says
 // why the fallback decides.
 func TestSlow(t *testing.T) {
-	cfg := config(t, "slow")
-	cfg.Limits.Answer = time.Minute
-	p := launch(t, cfg)
+	p := launch(t, config(t, "slow"))
 	s := newSession(t, p)
 	eventually(t, "the reason", func() bool {
 		s.step(period)
@@ -552,6 +562,7 @@ func TestChatty(t *testing.T) {
 	var lines counter
 	cfg := config(t, "chatty")
 	cfg.Log = slog.New(slog.NewTextHandler(&lines, nil))
+	begun := time.Now()
 	p := launch(t, cfg)
 	s := newSession(t, p)
 	s.step(0)
@@ -562,8 +573,9 @@ func TestChatty(t *testing.T) {
 	s.wait()
 	lines.mu.Lock()
 	defer lines.mu.Unlock()
-	if lines.n == 0 || lines.n > 400 {
-		t.Errorf("%d lines logged, of 12000 printed", lines.n)
+	// Each line may come with one about those that were dropped before.
+	if most := 2 * (logBurst + 1 + int(logRate*time.Since(begun).Seconds())); lines.n == 0 || lines.n > most {
+		t.Errorf("%d lines logged, of 12000 printed, want at most %d", lines.n, most)
 	}
 }
 
@@ -657,7 +669,7 @@ func TestStartCancelled(t *testing.T) {
 		if err == nil {
 			t.Error("started")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("still starting")
 	}
 }

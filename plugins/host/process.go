@@ -163,7 +163,7 @@ func (p *process) said() string {
 func (p *process) saidAtLast() string {
 	select {
 	case <-p.runner.stderr.over:
-	case <-time.After(time.Second): // a child of its own has it open
+	case <-time.After(3 * time.Second): // a child of its own has it open
 	}
 	return p.said()
 }

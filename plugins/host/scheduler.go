@@ -193,8 +193,12 @@ func (s *Scheduler) interrupted(proc *process, err error) {
 	select {
 	case <-proc.ended():
 	case <-proc.failed:
-	case <-time.After(time.Second): // its end explains more than the stream's
-		proc.fail("it broke off: " + rpcError(err) + proc.said())
+	case <-time.After(2 * time.Second): // its end explains more than the stream's
+		select {
+		case <-proc.ended(): // both, after a pause of this machine's
+		default:
+			proc.fail("it broke off: " + rpcError(err) + proc.said())
+		}
 	}
 }
 
