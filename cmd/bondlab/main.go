@@ -9,6 +9,7 @@
 //	measure     curl, pings and statistics
 //	experiment  runs, figures, tables
 //	peers       which WireGuards work together
+//	relays      what relaying costs the processor
 //	guest       a kernel with WireGuard, in qemu
 //	bench       the design's table: aims, peers, virtual time beside it, charts
 //	virtual     scenarios in virtual time

@@ -5,11 +5,11 @@ package bench
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
 )
 
 // Load is what the machine had to do beside us for a while.
@@ -44,18 +44,20 @@ func (l Load) Loaded() string {
 	return ""
 }
 
-// meter measures Load from its making on.
+// meter measures Load from its making on. Interrupts do not count: most are our
+// packets.
 type meter struct {
-	start            time.Time
-	busy, idle, ours time.Duration
+	start time.Time
+	all   measure.Processors
+	ours  time.Duration
 }
 
 func newMeter() (m meter, err error) {
 	m.start = time.Now()
-	if m.busy, m.idle, err = machine(); err != nil {
+	if m.all, err = measure.ReadProcessors(); err != nil {
 		return m, err
 	}
-	m.ours, err = sandboxed()
+	m.ours, err = measure.Sandboxed()
 	return m, err
 }
 
@@ -66,52 +68,8 @@ func (m meter) load() (Load, error) {
 		return Load{}, err
 	}
 	wall := now.start.Sub(m.start).Seconds()
-	others := (now.busy - m.busy) - (now.ours - m.ours)
-	return Load{Others: max(0, others.Seconds()/wall), Idle: (now.idle - m.idle).Seconds() / wall}, nil
-}
-
-const tick = 10 * time.Millisecond // USER_HZ is 100 on Linux
-
-// machine reads the time that all processors spent for programs, and idle.
-// Interrupts count as neither: most are our packets.
-func machine() (busy, idle time.Duration, err error) {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, 0, err
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
-	if len(f) < 9 {
-		return 0, 0, fmt.Errorf("/proc/stat: %q: want cpu and eight figures", line)
-	}
-	for _, i := range []int{1, 2, 3, 8} {
-		busy += ticks(f[i])
-	}
-	return busy, ticks(f[4]) + ticks(f[5]), nil
-}
-
-// sandboxed sums the time of all processes that we see, with that of their
-// children that have ended: the sandbox has a /proc of its own.
-func sandboxed() (sum time.Duration, err error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	for _, s := range stats {
-		b, err := os.ReadFile(s)
-		if err != nil {
-			continue // it has just ended
-		}
-		_, rest, _ := strings.Cut(string(b), ") ")
-		if f := strings.Fields(rest); len(f) > 14 {
-			for _, t := range f[11:15] { // utime stime cutime cstime
-				sum += ticks(t)
-			}
-		}
-	}
-	return sum, err
-}
-
-func ticks(s string) time.Duration {
-	n, _ := strconv.ParseInt(s, 10, 64) // the kernel writes numbers
-	return time.Duration(n) * tick
+	others := (now.all.Programs - m.all.Programs) - (now.ours - m.ours)
+	return Load{Others: max(0, others.Seconds()/wall), Idle: (now.all.Idle - m.all.Idle).Seconds() / wall}, nil
 }
 
 // Machine is where a bench ran.
