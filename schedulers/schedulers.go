@@ -81,6 +81,8 @@ type Path struct {
 	Rate float64
 	// MinRTT and SRTT are the lowest recent and the smoothed round-trip time
 	// of this path's packets and their feedback (which may take another path).
+	// What delays the feedback now on its way back is in either, so that InFlight
+	// beyond Rate × MinRTT is this path's own queue.
 	MinRTT, SRTT time.Duration
 	// MinOWD and OWD are the lowest recent and the latest one-way delay,
 	// relative to the same unknown offset for all paths of a session: only

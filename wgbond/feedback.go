@@ -18,9 +18,10 @@ type news struct {
 	stamp   rate.Stamp
 	sampled bool // stamp is that of the packet named
 	rtt     time.Duration
-	packets uint64 // newly reported
-	size    int    // of the datagram named; 0: unknown
-	newer   bool   // the newest packet is another than in the report before
+	forward time.Duration // rtt without what delayed the report
+	packets uint64        // newly reported
+	size    int           // of the datagram named; 0: unknown
+	newer   bool          // the newest packet is another than in the report before
 }
 
 // onFeedback takes in the peer's feedback.
@@ -68,6 +69,7 @@ func (s *Session) readReport(r *wire.PathReport, sent wire.Clock) (news, bool) {
 		w.size = len(p.Buf)
 		w.stamp, w.sampled = p.Stamp, true
 		w.rtt = s.now - p.Sent - time.Duration(sent-r.Arrived)*time.Microsecond
+		w.forward = min(w.rtt, l.path.Forward(p.Sent, r.Arrived))
 	}
 	return w, true
 }
@@ -116,10 +118,10 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		s.trace.acked(w, lostPackets)
 		return
 	}
-	minRTT, age := l.path.MinRTT(s.now)
+	minRTT, _ := l.path.MinRTT(s.now)
 	l.rate.Delivered(s.now, rate.Delivery{
 		Stamp: w.stamp, Bytes: l.delivered.bytes, Arrived: w.report.Arrived,
-		RTT: w.rtt, MinRTT: minRTT, MinRTTAge: age,
+		RTT: w.forward, MinRTT: minRTT, EmptyAge: l.path.Empty(s.now), Late: l.path.Late(),
 		InFlight: s.hist.InFlight(l.id), MayProbeRTT: !s.probingRTT(l),
 	})
 	s.trace.acked(w, lostPackets)

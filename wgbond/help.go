@@ -51,6 +51,7 @@ func (s *Session) helpOut(l, o *link, room int) int {
 		return room
 	}
 	minRTT, _ := o.path.MinRTT(s.now)
+	minRTT += o.path.Late()
 	r := max(o.rate.Recent(), 1)
 	oldest := s.hist.Oldest(o.id)
 	if oldest < 0 {

@@ -517,6 +517,7 @@ func (s *Session) describe(l *link) schedulers.Path {
 	}
 	d.SRTT, d.RTTVar = l.path.RTT()
 	d.MinRTT, _ = l.path.MinRTT(s.now)
+	d.MinRTT += l.path.Late()
 	d.OWD, d.MinOWD, _ = l.path.OWD()
 	if t := s.hist.Oldest(l.id); t >= 0 {
 		d.OldestUnacked = s.now - t

@@ -72,6 +72,7 @@ type Path struct {
 	minRTT      minimum
 	owd         time.Duration // smoothed; relative
 	minOWD      minimum
+	back        time.Duration // smoothed time that reports take to come; relative
 	measured    bool
 
 	nextPing time.Duration
@@ -93,6 +94,38 @@ func (p *Path) RTT() (smoothed, deviation time.Duration) { return p.rtt, p.rttVa
 // since it was met; 0 if unknown.
 func (p *Path) MinRTT(now time.Duration) (rtt, age time.Duration) {
 	return p.minRTT.value, now - p.minRTT.at
+}
+
+// Empty is the time since the path was last known to hold no queue: since the
+// lowest round trip was met, or the lowest one-way delay. The way back may have a
+// queue all along, and then only the latter tells.
+func (p *Path) Empty(now time.Duration) time.Duration {
+	return now - max(p.minRTT.at, p.minOWD.at)
+}
+
+// Late is how much longer reports take on their way back now than when MinRTT
+// was met: what else the peer sends is before them. It is none of this path's
+// queue, but what is in flight includes what was delivered meanwhile. 0 if
+// it is no more than a few packets, or the reports themselves, make of it.
+func (p *Path) Late() time.Duration {
+	if !p.measured {
+		return 0
+	}
+	late := p.back - (p.minRTT.value - p.minOWD.value)
+	if late <= near(p.minRTT.value) {
+		return 0
+	}
+	return late
+}
+
+// Forward is the round trip of something sent at sent, which arrived at arrived
+// (the peer's clock), had its report come back as fast as when MinRTT was met; 0
+// if unknown.
+func (p *Path) Forward(sent time.Duration, arrived wire.Clock) time.Duration {
+	if !p.measured {
+		return 0
+	}
+	return p.minRTT.value + max(0, time.Duration(arrived)*time.Microsecond-sent-p.minOWD.value)
 }
 
 // OWD is the smoothed and the lowest one-way delay, relative to an offset
@@ -133,15 +166,17 @@ func (p *Path) Measured(now, sent time.Duration, arrived, reported wire.Clock) {
 		p.rttVar += ((p.rtt - rtt).Abs() - p.rttVar) / 4
 		p.rtt += (rtt - p.rtt) / 8
 	}
-	p.minRTT.offer(now, rtt)
+	p.minRTT.offer(now, rtt, near(p.minRTT.value))
 
 	owd := time.Duration(arrived)*time.Microsecond - sent
+	back := rtt - owd
 	if !p.measured {
-		p.measured, p.owd = true, owd
+		p.measured, p.owd, p.back = true, owd, back
 	} else {
 		p.owd += (owd - p.owd) / 4
+		p.back = min(back, p.back+(back-p.back)/4)
 	}
-	p.minOWD.offer(now, owd)
+	p.minOWD.offer(now, owd, near(p.minRTT.value))
 }
 
 // Expect is the peer's clock at which something sent now would arrive over
@@ -309,12 +344,13 @@ type minimum struct {
 	set       bool
 }
 
-// near is how close to the minimum a value must come for the minimum to count as
-// met again: what a few packets on the way make of it.
-func (m *minimum) near() time.Duration { return max(2*time.Millisecond, m.value.Abs()/16) }
+// near is how close to a minimum a value must come for the minimum to count as
+// met again, on a path with that least round-trip time: what a few packets on
+// the way make of it.
+func near(minRTT time.Duration) time.Duration { return max(2*time.Millisecond, minRTT/16) }
 
-func (m *minimum) offer(now, v time.Duration) {
-	if m.set && m.value < v && v <= m.value+m.near() {
+func (m *minimum) offer(now, v, near time.Duration) {
+	if m.set && m.value < v && v <= m.value+near {
 		m.at, m.next, m.nextAt, m.nextFrom = now, v, now, now
 		return
 	}

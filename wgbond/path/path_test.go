@@ -68,6 +68,51 @@ func TestMinimumAges(t *testing.T) {
 	}
 }
 
+// TestMinimaAgeBesideAnyOffset: that of the one-way delay, too, which holds the
+// difference of the clocks.
+func TestMinimaAgeBesideAnyOffset(t *testing.T) {
+	const offset = 1000 * time.Hour
+	p := New(0)
+	measure(p, 0, 10*ms, 10*ms, offset)
+	for now := time.Second; now < 20*time.Second; now += 100 * ms {
+		measure(p, now, 20*ms, 20*ms, offset)
+	}
+	if _, lowest, _ := p.OWD(); lowest != offset+20*ms {
+		t.Errorf("after 20 s the lowest one-way delay is %v, want 20ms", lowest-offset)
+	}
+}
+
+// TestLate: reports that are late are not the path's own queue.
+func TestLate(t *testing.T) {
+	const offset = time.Hour
+	p := New(0)
+	if p.Late() != 0 || p.Forward(0, wire.ClockOf(time.Second)) != 0 {
+		t.Error("a path that was never measured has late reports")
+	}
+	now := measure(p, 0, 30*ms, 20*ms, offset)
+	for range 50 {
+		now = measure(p, now, 30*ms, 65*ms, offset)
+	}
+	if late := p.Late(); late < 44*ms || late > 45*ms {
+		t.Errorf("reports that take 45 ms longer are late by %v", late)
+	}
+	if got := p.Forward(now, wire.ClockOf(now+offset+37*ms)); got != 57*ms {
+		t.Errorf("a round trip of 50 ms and 7 ms of queue on the way is %v", got)
+	}
+	if age := p.Empty(now); age > 100*ms {
+		t.Errorf("an empty path was empty %v ago", age)
+	}
+	for range 50 { // and the path's own queue is no late report
+		now = measure(p, now, 90*ms, 20*ms, offset)
+	}
+	if p.Late() > ms {
+		t.Errorf("reports that are not late are late by %v", p.Late())
+	}
+	if age := p.Empty(now); age < 50*90*ms {
+		t.Errorf("a path that queues was empty %v ago", age)
+	}
+}
+
 func TestLife(t *testing.T) {
 	const fb = 10 * ms
 	p := New(0)

@@ -5,7 +5,7 @@
 // what is in flight so that the queue it keeps standing in the network stays
 // within a bound of its own:
 //
-//	window = rate × (min RTT + feedback interval + queue bound) + 2 packets
+//	window = rate × (min RTT + feedback interval and delay + queue bound) + 2 packets
 //
 // Keeping every path's queue short is what makes the bond's own send queue the
 // one real queue, where CoDel watches it.
@@ -127,6 +127,7 @@ type Controller struct {
 	prior  float64 // what filter held before Restart, bytes per second
 	latest float64 // rate sample
 	minRTT time.Duration
+	late   time.Duration // see Delivery.Late
 	vary   variation
 
 	round         uint64
@@ -194,21 +195,25 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 
 // Delivery is what a feedback says of the path.
 type Delivery struct {
-	Stamp   Stamp         // of the newest packet reported on this path
-	Bytes   uint64        // delivered on the path in all, with that packet
-	Arrived wire.Clock    // receiver's clock when it arrived
-	RTT     time.Duration // its round-trip time without the feedback's wait; 0: not measured
-	MinRTT  time.Duration // the path's
-	// MinRTTAge is the time since MinRTT was last met.
-	MinRTTAge time.Duration
-	InFlight  int // bytes unacknowledged after this feedback
+	Stamp   Stamp      // of the newest packet reported on this path
+	Bytes   uint64     // delivered on the path in all, with that packet
+	Arrived wire.Clock // receiver's clock when it arrived
+	// RTT is its round-trip time without the feedback's wait, and without what
+	// delayed the feedback on its way back; 0: not measured.
+	RTT      time.Duration
+	MinRTT   time.Duration // the path's
+	EmptyAge time.Duration // since the path last held no queue
+	// Late is by how much feedback is delayed on its way back. What was delivered
+	// meanwhile counts as in flight, but fills no queue of this path.
+	Late     time.Duration
+	InFlight int // bytes unacknowledged after this feedback
 	// MayProbeRTT: no other path of the session probes its RTT now.
 	MayProbeRTT bool
 }
 
 // Delivered takes in a feedback with news of the path.
 func (c *Controller) Delivered(now time.Duration, d Delivery) {
-	c.minRTT = d.MinRTT
+	c.minRTT, c.late = d.MinRTT, d.Late
 	if d.RTT > 0 && (c.roundMinRTT == 0 || d.RTT < c.roundMinRTT) {
 		c.roundMinRTT = d.RTT
 	}
@@ -318,7 +323,7 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 		c.stepCycle(now, d)
 		// Not twice for one minimum: if the drained pipe does not meet it, it
 		// has risen, and will be forgotten.
-		if !c.p.Spare && d.MinRTTAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
+		if !c.p.Spare && d.EmptyAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
 			c.mode = probeRTT
 			c.probeRTTAt = now
 			c.probeRTTUntil = now + probeRTTMax
@@ -332,7 +337,7 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 			c.drained = true
 			c.probeRTTUntil = now + max(probeRTTFor, c.minRTT)
 		}
-		if now >= c.probeRTTUntil || d.MinRTTAge < minRTTFresh {
+		if now >= c.probeRTTUntil || d.EmptyAge < minRTTFresh {
 			c.enterCruise(now)
 		}
 	}
@@ -350,7 +355,7 @@ func (c *Controller) stepCycle(now time.Duration, d Delivery) {
 	over := now-c.cycleStart > c.minRTT
 	switch cycle[c.cycleIndex] {
 	case 0.75:
-		if d.MinRTTAge > drainDeepAge {
+		if d.EmptyAge > drainDeepAge {
 			// Let the queue run empty once, to meet the minimum again without
 			// a ProbeRTT.
 			over = now-c.cycleStart > 8*c.minRTT
@@ -452,13 +457,14 @@ func (c *Controller) Varying() float64 {
 
 func (c *Controller) bdp() float64 { return c.Rate() * c.minRTT.Seconds() }
 
-func (c *Controller) feedbackBytes() float64 { return c.Rate() * c.p.Feedback.Seconds() }
+// feedbackBytes is what was delivered of that in flight, but is not reported yet.
+func (c *Controller) feedbackBytes() float64 { return c.Rate() * (c.p.Feedback + c.late).Seconds() }
 
 // delayWindow bounds what is in flight by the queue it would keep standing.
 func (c *Controller) delayWindow() int {
 	r := c.Rate()
 	r -= c.Varying() * (r - c.Recent())
-	w := r*(c.minRTT+c.p.Feedback+c.QueueBound()).Seconds() + 2*packetSize
+	w := r*(c.minRTT+c.late+c.p.Feedback+c.QueueBound()).Seconds() + 2*packetSize
 	w = min(w, 2*c.bdp()+c.feedbackBytes()+2*packetSize)
 	return int(max(w, minPackets*packetSize))
 }
@@ -469,7 +475,7 @@ func (c *Controller) Window() int {
 	case startup:
 		return int(max(startupGain*c.bdp()+c.feedbackBytes(), c.firstWindow()))
 	case probeRTT:
-		return int(max(c.bdp()*probeRTTShare, minPackets*packetSize))
+		return int(max((c.bdp()+c.Rate()*c.late.Seconds())*probeRTTShare, minPackets*packetSize))
 	}
 	w := c.delayWindow()
 	if c.inFlightHi > 0 {

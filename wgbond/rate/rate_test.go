@@ -228,7 +228,7 @@ func (p *pipe) learn(r report) {
 	p.inFlight = held
 	p.c.Delivered(p.now, Delivery{
 		Stamp: r.newest.stamp, Bytes: r.got.bytes, Arrived: wire.ClockOf(r.arrived + clockAhead), RTT: rtt,
-		MinRTT: p.rtts[0].rtt, MinRTTAge: p.now - p.rtts[0].at, InFlight: p.bytes, MayProbeRTT: !p.rival,
+		MinRTT: p.rtts[0].rtt, EmptyAge: p.now - p.rtts[0].at, InFlight: p.bytes, MayProbeRTT: !p.rival,
 	})
 	if probe := p.c.ProbingRTT(); probe != p.wasProbe {
 		p.wasProbe = probe
@@ -478,7 +478,7 @@ func TestProbeRTT(t *testing.T) {
 	c := cruising(now, rate, minRTT)
 	deliver := func(after, age time.Duration, inFlight int, may bool) string {
 		now += after
-		c.Delivered(now, Delivery{MinRTT: minRTT, MinRTTAge: age, InFlight: inFlight, MayProbeRTT: may})
+		c.Delivered(now, Delivery{MinRTT: minRTT, EmptyAge: age, InFlight: inFlight, MayProbeRTT: may})
 		return c.Mode()
 	}
 	for i, step := range []struct {
@@ -524,21 +524,25 @@ func TestProbeRTTOneAtATime(t *testing.T) {
 	}
 }
 
-// TestWindow: rate × (min RTT + feedback + queue bound) + 2 packets; never
-// twice the BDP and more, never below four packets.
+// TestWindow: rate × (min RTT + feedback and how late that is + queue bound) + 2
+// packets; never twice the BDP and more, never below four packets.
 func TestWindow(t *testing.T) {
 	for _, tc := range []struct {
 		rate   float64
 		minRTT time.Duration
+		late   time.Duration
 		want   int
 	}{
-		{1e6, 100 * ms, 130e3 + 3000},
-		{1e6, 20 * ms, 36666 + 3000}, // a queue of a third of the least
-		{1e6, 5 * ms, 20e3 + 3000},   // 2 × 5 kB + 10 kB of feedback
-		{1e5, 10 * ms, 3000 + 3000},
-		{1e4, 10 * ms, 6000},
+		{1e6, 100 * ms, 0, 130e3 + 3000},
+		{1e6, 100 * ms, 45 * ms, 175e3 + 3000},
+		{1e6, 20 * ms, 0, 36666 + 3000},     // a queue of a third of the least
+		{1e6, 5 * ms, 0, 20e3 + 3000},       // 2 × 5 kB + 10 kB of feedback
+		{1e6, 5 * ms, 45 * ms, 65e3 + 3000}, // which is late
+		{1e5, 10 * ms, 0, 3000 + 3000},
+		{1e4, 10 * ms, 0, 6000},
 	} {
 		c := cruising(0, tc.rate, tc.minRTT)
+		c.late = tc.late
 		if got := c.Window(); got != tc.want {
 			t.Errorf("%v B/s over %v: window %d, want %d", tc.rate, tc.minRTT, got, tc.want)
 		}
