@@ -244,6 +244,9 @@ func (s *Session) onChallenge(l *link, from Remote, f *wire.Challenge) {
 		return
 	}
 	s.finish(l)
+	if l.attached {
+		l.path.Hasten(s.now) // the question before came from an address not proved yet
+	}
 }
 
 // onChallengeReply attaches the path if it is the challenged address that
@@ -265,6 +268,7 @@ func (s *Session) onChallengeReply(f *wire.ChallengeReply, from Remote) {
 		l.cfg.Overhead = 48
 	}
 	l.path.Heard(s.now)
+	s.proven(l)
 	l.path.Hasten(s.now)
 	l.attached, l.carried = true, s.now
 	if moved {

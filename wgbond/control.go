@@ -185,6 +185,7 @@ func (s *Session) sendPing(l *link) {
 	s.begin(l.id)
 	s.add(&wire.Ping{Path: uint8(l.id), ID: id, Sent: wire.ClockOf(s.now)})
 	s.finish(l)
+	s.askBeside(l)
 	s.putOff(l)
 }
 
@@ -192,6 +193,11 @@ func (s *Session) sendPing(l *link) {
 // the ping's own while nothing is known of any.
 func (s *Session) onPing(l *link, f *wire.Ping, size int) {
 	if l == nil || uint8(l.id) != f.Path {
+		if o := s.links[f.Path%schedulers.MaxPaths]; l != nil && o != nil && o.attached && s.cfg.Role == Client {
+			o.path.Hasten(s.now) // the server has data for it; see rest.go
+			s.carriesData(o)
+			return
+		}
 		s.counts.drop(dropStrayPing)
 		return
 	}

@@ -108,6 +108,7 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		s.judgeMTU(l)
 	}
 	l.progressAt = s.now
+	s.proven(l)
 	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
 		s.linkAlive(l)
 	}
@@ -178,7 +179,7 @@ func (s *Session) resend(h feedback.Handle, free bool) {
 	}
 	l := s.soonestFor(len(p.Buf))
 	s.trace.repaired(l, p, free)
-	if l == nil {
+	if l == nil || s.stale(l) {
 		from := 0
 		s.requeue(h, p, &from)
 		return
@@ -241,6 +242,7 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 		l.recallSent, l.recallClock = sent, f.Received
 		l.recallAt = s.now + smoothed + 4*deviation + 2*feedbackSlow
 	}
+	s.proven(l)
 	if l.path.Confirmed(s.now, s.hist.Oldest(l.id)) {
 		s.linkAlive(l)
 	}

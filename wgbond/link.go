@@ -101,6 +101,8 @@ type link struct {
 	lossy              float64 // the same over lossyPackets
 	suspectAt          time.Duration
 	carried            time.Duration // when data last went or came by it
+	provenAt           time.Duration // when something last came by it, or was reported to have come
+	asked              bool          // whether it works, before it carries data again; see rest.go
 	hushAt             time.Duration // client: when to ask why no data comes any more; Never: asked
 	newest             uint64        // counter of the path's newest packet in the latest report
 	newestIndex        uint32
@@ -147,7 +149,7 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 	if cfg.Overhead == 0 {
 		cfg.Overhead = 28
 	}
-	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, hushAt: Never, lastData: -1, ceiling: NoCeiling, told: NoCeiling}
+	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, hushAt: Never, lastData: -1, provenAt: s.now, ceiling: NoCeiling, told: NoCeiling}
 	l.rate = rate.New(s.now, l.rateParams())
 	l.mtu = path.NewMTU(s.now, cfg.MTU)
 	l.mtu.Need(s.now, s.sizes.need)
@@ -246,6 +248,7 @@ func (s *Session) linkDue(l *link) time.Duration {
 func (s *Session) linkSuspect(l *link) {
 	s.counts.suspects++
 	l.suspectAt = s.now
+	l.asked = false
 	l.mtu.Silent(s.now)
 	l.damped = false
 	s.unbind(l)

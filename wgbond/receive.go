@@ -54,6 +54,7 @@ func (s *Session) take(now time.Duration, id schedulers.PathID, pkt []byte) {
 // that was in doubt.
 func (s *Session) heard(l *link) {
 	l.path.Heard(s.now)
+	s.proven(l)
 	s.plainHeard(l)
 }
 

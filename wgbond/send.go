@@ -191,6 +191,9 @@ func (s *Session) bindFrom(q *sendQueue) bool {
 	if !ok {
 		return false
 	}
+	if l := s.links[id]; s.stale(l) {
+		return s.askStale(l) // and look for another path
+	}
 	q.pop()
 	if unfit>>id&1 != 0 {
 		s.sendMisfit(s.links[id], w.Handle, p)
@@ -240,6 +243,10 @@ func (s *Session) pushData(l *link, h feedback.Handle, p *packet) {
 // copyTo puts copies of a packet into other paths' queues.
 func (s *Session) copyTo(mask uint32, h feedback.Handle) {
 	s.eachLink(mask, func(l *link) {
+		if s.stale(l) {
+			s.askStale(l)
+			return
+		}
 		p := s.hist.Get(h)
 		if l.queued > copyQueue {
 			s.counts.drop(dropCopy)
@@ -273,7 +280,7 @@ const copyQueue = 64 * 1500
 // may carry nothing, or whose queue is as long as the plan allows.
 func (s *Session) judgeExecutor(l *link) {
 	limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap)
-	over := !s.usable(l) || l.queued > 0 && l.queued >= limit
+	over := !s.usable(l) || l.asked || l.queued > 0 && l.queued >= limit
 	if over != (s.exec.Blocked()>>l.id&1 != 0) {
 		s.exec.Override(l.id, over)
 	}

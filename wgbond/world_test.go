@@ -54,6 +54,12 @@ type simPath struct {
 	server netip.AddrPort
 	// tap sees what the client and the server put on the path.
 	tap func(fromClient bool, pkt []byte)
+	// forgets is how long the client's NAT remembers a mapping that the client
+	// does not use; 0: for ever. What the server sends to one that is forgotten is
+	// lost: forgotten counts the data among that.
+	forgets   time.Duration
+	used      time.Duration // the mapping
+	forgotten int
 	// lose tells what is lost on the way, whatever the link would do; nil: nothing.
 	lose func(fromClient bool, pkt []byte) bool
 }
@@ -309,7 +315,7 @@ func (w *world) put(p *simPath, fromClient bool, b []byte) {
 	if p.tap != nil {
 		p.tap(fromClient, b)
 	}
-	if p.lose != nil && p.lose(fromClient, b) {
+	if p.lose != nil && p.lose(fromClient, b) || !w.translate(p, fromClient, b) {
 		return
 	}
 	l := p.down
@@ -317,6 +323,24 @@ func (w *world) put(p *simPath, fromClient bool, b []byte) {
 		l = p.up
 	}
 	l.Push(w.now, len(b)+28, append([]byte(nil), b...))
+}
+
+// translate is the NAT of a path. It is false if the datagram ends there.
+func (w *world) translate(p *simPath, fromClient bool, b []byte) bool {
+	gone := p.forgets > 0 && w.now-p.used > p.forgets
+	switch {
+	case !fromClient && gone:
+		if wire.Kind(b) == wire.WGData {
+			p.forgotten++
+		}
+		return false
+	case fromClient && gone:
+		p.addr = netip.AddrPortFrom(p.addr.Addr(), p.addr.Port()+1)
+	}
+	if fromClient {
+		p.used = w.now
+	}
+	return true
 }
 
 func (w *world) pathOf(id schedulers.PathID) *simPath {

@@ -67,7 +67,8 @@ type Attached struct{ Path uint8 }
 type Detach struct{ Path uint8 }
 
 // Ping asks for a Pong; sent on the path it measures, padded to the size it
-// probes.
+// probes. A server's Ping of another path than it comes by asks the client to
+// send one by that path: what the server sends there may not arrive.
 type Ping struct {
 	Path uint8
 	ID   uint32
