@@ -12,8 +12,8 @@ import (
 )
 
 // addGuard makes the guard's table, all or nothing.
-func addGuard(s Guard) error {
-	c, err := nftables.New()
+func addGuard(s Guard, options ...nftables.ConnOption) error {
+	c, err := nftables.New(options...)
 	if err != nil {
 		return explainNft(s, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -38,7 +39,8 @@ type Host struct {
 	Resolve func(context.Context, wgconf.Endpoint) (netip.AddrPort, error)
 	Output  io.Writer
 
-	nl *netlink.Handle
+	nl       *netlink.Handle
+	nftables []nftables.ConnOption // of the guard's connection; a test's stands for a kernel without
 }
 
 // NewHost opens the machine. tunnel may be nil where nothing is created.
@@ -294,7 +296,7 @@ func writeSysctl(s SetSysctl) error {
 // guard does not keep a tunnel from coming up on a kernel that cannot guard it,
 // but says what that means.
 func (h *Host) guard(s Guard) error {
-	err := addGuard(s)
+	err := addGuard(s, h.nftables...)
 	if !cannotGuard(err) {
 		return err
 	}

@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	mdnetlink "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/nstest"
 	"github.com/wg-bond/wg-bond/cmd/internal/wgconf"
@@ -62,6 +65,55 @@ func newHost(t *testing.T, name string) (*Host, *nstest.Namespace, *dummyTunnel,
 		return netip.ParseAddrPort("192.0.2.9:" + e.String()[strings.LastIndexByte(e.String(), ':')+1:])
 	}
 	return h, ns, tunnel, output
+}
+
+// TestUnguarded: on a kernel without nftables, or without what the guard asks of
+// it, the tunnel comes up and the user is told what that means; any other refusal
+// is an error that undoes all.
+func TestUnguarded(t *testing.T) {
+	for _, c := range []struct {
+		refusal unix.Errno
+		fatal   bool
+	}{
+		{unix.EPROTONOSUPPORT, false}, {unix.EOPNOTSUPP, false}, {unix.EAFNOSUPPORT, false}, {unix.ENOENT, false},
+		{unix.EPERM, true}, {unix.EEXIST, true},
+	} {
+		t.Run(c.refusal.Error(), func(t *testing.T) {
+			h, ns, _, output := newHost(t, "wgbt-q3")
+			h.nftables = []nftables.ConnOption{nftables.WithTestDial(func([]mdnetlink.Message) ([]mdnetlink.Message, error) { return nil, c.refusal })}
+			before := ns.State()
+			facts, err := h.Facts(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := Make("wgbt-q3", parse(t, "[Interface]\nAddress = 10.0.0.2/24\n"+peer(keyA, "0.0.0.0/0")+"Endpoint = host.example:7\n"), facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := &Journal{Path: filepath.Join(t.TempDir(), "j")}
+			err = Up(context.Background(), h, plan, j, func(Step) {})
+			if c.fatal {
+				if !errors.Is(err, c.refusal) || !strings.Contains(err.Error(), "the firewall table wg-quick-wgbt-q3") || output.Len() > 0 {
+					t.Errorf("%v, and it said %q", err, output)
+				}
+				if diff := cmp.Diff(before, ns.State()); diff != "" {
+					t.Errorf("left behind:\n%s", diff)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"Warning: the firewall table wg-quick-wgbt-q3", "this kernel lacks nf_tables", "modprobe", "can send to the tunnel's addresses", "rp_filter"} {
+				if !strings.Contains(output.String(), want) {
+					t.Errorf("no %q in %q", want, output)
+				}
+			}
+			if strings.Contains(ns.State(), "table ip wg-quick-wgbt-q3") {
+				t.Error("there is a table after all")
+			}
+		})
+	}
 }
 
 // TestUpAndClean sets up a namespace as a file with default routes wants it,
