@@ -103,6 +103,24 @@ func (w *world) up(name string, addrs ...string) {
 	w.must(w.LinkSetUp(w.link(name)))
 }
 
+// ready waits until the kernel has taken in that a device, whose other end has
+// come up, carries: a worker of its own does that, and until then the device
+// loses packets and its IPv6 addresses cannot be used.
+func (w *world) ready(name string) {
+	w.t.Helper()
+	eventually(w.t, name+" carries", func() bool {
+		link := w.link(name)
+		addrs, err := w.AddrList(link, netlink.FAMILY_V6)
+		w.must(err)
+		for _, a := range addrs {
+			if a.Flags&unix.IFA_F_NODAD != 0 && a.Flags&unix.IFA_F_TENTATIVE != 0 {
+				return false
+			}
+		}
+		return link.Attrs().OperState == netlink.OperUp
+	})
+}
+
 // cable joins two namespaces by a veth pair with the same name at both ends.
 func cable(a, b *world, name string) {
 	a.t.Helper()
@@ -121,6 +139,8 @@ func TestBindToDevice(t *testing.T) {
 		cable(here, there, dev)
 		here.up(dev, "10.0.0.2/24")
 		there.up(dev, "10.0.0.1/24")
+		here.ready(dev)
+		there.ready(dev)
 	}
 	for _, dev := range []string{"wgbt-b", "wgbt-a"} {
 		tx := here.open(Config{Local: netip.MustParseAddrPort("0.0.0.0:0"), Device: dev})
@@ -197,7 +217,7 @@ func TestMark(t *testing.T) {
 	rx, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	w.must(err)
 	defer rx.Close()
-	w.must(rx.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	w.must(rx.SetReadDeadline(time.Now().Add(patience)))
 	raw, err := rx.SyscallConn()
 	w.must(err)
 	w.must(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVMARK, 1) }))
@@ -244,6 +264,8 @@ func TestPacketInfoIPv6(t *testing.T) {
 	cable(here, there, "wgbt-a")
 	here.up("wgbt-a", "fd00::1/64", "fe80::1/64")
 	there.up("wgbt-a", "fd00::2/64", "fd00::3/64", "fe80::2/64")
+	here.ready("wgbt-a")
+	there.ready("wgbt-a")
 	server := there.open(Config{Local: netip.MustParseAddrPort("[::]:0"), PacketInfo: true})
 	client := here.open(Config{Local: netip.MustParseAddrPort("[::]:0")})
 	for _, c := range []struct{ server, client string }{
@@ -303,6 +325,8 @@ func TestFullSendBuffer(t *testing.T) {
 			here.up("wgbt-a", "10.0.0.1/24")
 			there.must(there.LinkSetARPOff(there.link("wgbt-a"))) // answers nobody
 			there.up("wgbt-a", "10.0.0.2/24")
+			here.ready("wgbt-a")
+			there.ready("wgbt-a")
 			s := here.open(Config{Local: netip.MustParseAddrPort("0.0.0.0:0"), SendBuffer: 1})
 			rx := there.open(Config{Local: netip.MustParseAddrPort("10.0.0.2:0")})
 
@@ -341,7 +365,7 @@ func TestFullSendBuffer(t *testing.T) {
 				if r.n != datagrams || r.err != nil {
 					t.Errorf("resolved while it waited: %d sent, %v", r.n, r.err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("WriteBatch still waits though the neighbour is resolved")
 			}
 			receiveAll(t, rx, datagrams)

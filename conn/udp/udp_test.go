@@ -17,6 +17,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
 var families = []struct {
 	name     string
 	loopback netip.Addr
@@ -91,7 +94,7 @@ func TestCloseUnblocksReading(t *testing.T) {
 func receiveAll(t testing.TB, s *Socket, want int) [][]byte {
 	t.Helper()
 	// A datagram that the kernel lost would leave ReadBatch waiting for ever.
-	alarm := time.AfterFunc(20*time.Second, func() { _ = s.Close() })
+	alarm := time.AfterFunc(patience, func() { _ = s.Close() })
 	defer alarm.Stop()
 	var got [][]byte
 	for size := 1; len(got) < want; size = size%97 + 16 {
