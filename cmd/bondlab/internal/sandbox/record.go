@@ -70,19 +70,24 @@ func (r *Record) write(outer, inner int) (err error) {
 	}
 	// The inner process may be gone already; then there is nothing to find.
 	r.Inner, _ = identify(inner)
-	if err := os.MkdirAll(RecordDir, 0o755); err != nil {
-		return err
-	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	// Written aside and renamed, so that a reader never sees half of it.
-	tmp := r.path() + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		return err
+	for range 100 {
+		if err = os.MkdirAll(RecordDir, 0o755); err != nil {
+			return err
+		}
+		// Written aside and renamed, so that a reader never sees half of it.
+		tmp := r.path() + ".tmp"
+		if err = os.WriteFile(tmp, b, 0o644); err == nil {
+			return os.Rename(tmp, r.path())
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		} // else the last of the other runs removed the directory in this moment
 	}
-	return os.Rename(tmp, r.path())
+	return err
 }
 
 // remove deletes the record, and the directory with the last one.
