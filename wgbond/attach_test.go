@@ -69,6 +69,7 @@ func TestServerMoves(t *testing.T) {
 		}
 	}
 	within(t, "paths moved", float64(w.client.Status(w.now).ServerMoves), 2, 2)
+	within(t, "bonds lost", float64(w.client.Status(w.now).BondLost), 0, 0)
 	within(t, "packets missing downwards", float64(int(down.next)-len(down.arrived)), 0, 0)
 	within(t, "packets missing upwards", float64(int(up.next)-len(up.arrived)), 0, 0)
 	within(t, "longest gap downwards, ms", float64(down.maxGap)/1e6, 0, 300)

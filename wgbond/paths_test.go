@@ -51,6 +51,7 @@ func TestPathComesAgain(t *testing.T) {
 			}
 			within(t, "Mbit/s estimated downwards, of 10", downMax*8/mbit, 9, 11)
 			within(t, "Mbit/s estimated upwards, of 5", upMax*8/mbit, 3, tc.most)
+			within(t, "bonds lost", float64(w.client.Status(w.now).BondLost), 0, 0)
 		})
 	}
 }
