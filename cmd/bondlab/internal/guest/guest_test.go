@@ -52,15 +52,15 @@ func TestBoot(t *testing.T) {
 	}
 	defer g.Stop()
 	began := time.Now()
-	if err := g.Wait(time.Minute); err != nil {
+	if err := g.Wait(5 * time.Minute); err != nil {
 		t.Fatalf("%v\n%s", err, &console)
 	}
 	t.Logf("up after %v", time.Since(began).Round(100*time.Millisecond))
-	out, err := g.Shell(time.Minute, "uname -s\nip link add wg0 type wireguard\nwg set wg0 listen-port 51820\nwg show wg0 listen-port\nwc -c </etc/greeting")
+	out, err := g.Shell(5*time.Minute, "uname -s\nip link add wg0 type wireguard\nwg set wg0 listen-port 51820\nwg show wg0 listen-port\nwc -c </etc/greeting")
 	if f := strings.Fields(out); err != nil || len(f) != 3 || f[0] != "Linux" || f[1] != "51820" {
 		t.Errorf("got %q, %v", out, err)
 	}
-	if out, err := g.Shell(time.Minute, "echo before\nwg show nothing\necho after"); err == nil || !strings.Contains(err.Error(), "exit 1: ") || strings.Contains(out, "after") {
+	if out, err := g.Shell(5*time.Minute, "echo before\nwg show nothing\necho after"); err == nil || !strings.Contains(err.Error(), "exit 1: ") || strings.Contains(out, "after") {
 		t.Errorf("a script that fails: %q, %v", out, err)
 	}
 }

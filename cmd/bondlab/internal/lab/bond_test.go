@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,16 +96,46 @@ func TestBytesUntouched(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			download(t, l, 300_000)
+			// A path that a busy machine was late to serve is left alone for a while:
+			// then another download shows it.
+			for deadline, some := time.Now().Add(patience), false; !some && !t.Failed(); {
+				download(t, l, 300_000)
+				some = !slices.ContainsFunc(l.Links, func(link *Link) bool { return link.wire.Stats(emulator.BA).DeliveredBytes < 100_000 })
+				if time.Now().After(deadline) {
+					t.Fatal("a path carries nothing to speak of")
+				}
+			}
 			if err := c.Stop(); err != nil {
 				t.Error(err)
 			}
+			awaitQuiet(l)
 			if err := l.endCaptures(); err != nil {
 				t.Fatal(err)
 			}
 			checkBytes(t, l, dir)
 			t.Run("tshark", func(t *testing.T) { checkTshark(t, l, dir) })
 		})
+	}
+}
+
+// awaitQuiet waits until half a second has passed in which nothing entered a
+// path upwards: what a relay still held would else be in one capture and not in
+// another.
+func awaitQuiet(l *Lab) {
+	pushed := func() (n uint64) {
+		for _, link := range l.Links {
+			n += link.wire.Stats(emulator.AB).Pushed
+		}
+		return n
+	}
+	deadline := time.Now().Add(patience)
+	for was := pushed(); time.Now().Before(deadline); {
+		time.Sleep(500 * time.Millisecond)
+		now := pushed()
+		if now == was {
+			return
+		}
+		was = now
 	}
 }
 
@@ -199,11 +230,13 @@ func TestWgShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, host := range []string{Borrower, Server} {
-		out, err := l.Host(host).Output("wg", "show", "wg0", "latest-handshakes")
-		var key string
+		var out, key string
+		var err error
 		var at int64
-		if err == nil {
-			_, err = fmt.Sscan(out, &key, &at)
+		for deadline := time.Now().Add(patience); at == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			if out, err = l.Host(host).Output("wg", "show", "wg0", "latest-handshakes"); err == nil {
+				_, err = fmt.Sscan(out, &key, &at)
+			}
 		}
 		if err != nil || at == 0 {
 			t.Errorf("host %s: wg show says %q, %v; expected a handshake", host, out, err)

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long programs get to start on a busy machine.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // keys are new for every laboratory.
 type keys struct {

@@ -3,9 +3,11 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -44,29 +46,13 @@ func tapLoopback(h *sandbox.Host, to *pcap.Writer) (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("host %s: packet socket on lo: %w", h.Name, err)
 	}
-	t := &tap{file: os.NewFile(uintptr(fd), "packet socket"), done: make(chan struct{})}
-	raw, err := t.file.SyscallConn()
-	if err != nil {
+	t := &tap{file: os.NewFile(uintptr(fd), "packet socket"), to: to, buf: make([]byte, 65536), done: make(chan struct{})}
+	if t.raw, err = t.file.SyscallConn(); err != nil {
 		return nil, err
 	}
 	go func() {
 		defer close(t.done)
-		buf := make([]byte, 65536)
-		for {
-			var n int
-			var from unix.Sockaddr
-			err := raw.Read(func(fd uintptr) bool {
-				var e error
-				n, from, e = unix.Recvfrom(int(fd), buf, 0)
-				return e != unix.EAGAIN
-			})
-			if err != nil {
-				return // closed
-			}
-			// A packet on lo is seen leaving and coming; once is enough.
-			if a, ok := from.(*unix.SockaddrLinklayer); ok && a.Pkttype != unix.PACKET_OUTGOING && n > 0 {
-				to.Packet(time.Now(), buf[:n])
-			}
+		for t.raw.Read(t.take) == nil {
 		}
 	}()
 	return t, nil
@@ -74,11 +60,29 @@ func tapLoopback(h *sandbox.Host, to *pcap.Writer) (io.Closer, error) {
 
 type tap struct {
 	file *os.File
-	done chan struct{}
+	raw  syscall.RawConn
+	to   *pcap.Writer
+	buf  []byte
+	done chan struct{} // closed when the reader has left
 }
 
+// take records a packet; false if none is there.
+func (t *tap) take(fd uintptr) bool {
+	n, from, err := unix.Recvfrom(int(fd), t.buf, 0)
+	// A packet on lo is seen leaving and coming; once is enough.
+	if a, ok := from.(*unix.SockaddrLinklayer); ok && a.Pkttype != unix.PACKET_OUTGOING && n > 0 {
+		t.to.Packet(time.Now(), t.buf[:n])
+	}
+	return err != unix.EAGAIN
+}
+
+// Close records what has come by now, which a busy machine may not have got
+// round to, and ends the recording.
 func (t *tap) Close() error {
-	err := t.file.Close()
+	err := t.file.SetReadDeadline(time.Now())
 	<-t.done
-	return err
+	return errors.Join(err, t.raw.Control(func(fd uintptr) {
+		for t.take(fd) {
+		}
+	}), t.file.Close())
 }

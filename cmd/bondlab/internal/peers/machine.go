@@ -18,7 +18,7 @@ import (
 
 // patience is how long each thing may take on a busy machine; a guest, whose
 // every instruction is computed, is a busy machine by itself.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // machine is where one end of tunnels runs: a namespace, or a guest. In both
 // scripts find the same programs by the same names.

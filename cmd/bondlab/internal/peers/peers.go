@@ -219,7 +219,7 @@ var summary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) packets recei
 
 // pings sends so many, so far apart, and wants an answer to each.
 func (l *lab) pings(c, s *end, n int, apart string) error {
-	out, err := c.sh("ping -c %d -i %s -W 10 %v", n, apart, inside(s, nil).Addr())
+	out, err := c.sh("ping -c %d -i %s -W 60 %v", n, apart, inside(s, nil).Addr())
 	if m := summary.FindStringSubmatch(out); err == nil && (m == nil || m[1] != m[2]) {
 		err = fmt.Errorf("not every ping was answered: %s", out)
 	}
