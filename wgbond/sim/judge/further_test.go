@@ -135,17 +135,16 @@ func TestShuffled(t *testing.T) {
 	}
 }
 
-// TestRekeyed: a new key pair in mid-transfer leaves no dip. What is compared is
-// the same transfer without: up to the change they are the same.
+// TestRekeyed: a new key pair in mid-transfer leaves no dip, and nothing comes out
+// of order.
 func TestRekeyed(t *testing.T) {
 	for _, make := range []func(int) tcp.Control{tcp.NewCubic, tcp.NewBBR} {
 		s := bonded(short(Unequal()))
 		s.TCP, s.Ping = make, 20*ms
-		plain := mustRun(t, s)
 		s.Rekey = 9 * time.Second
 		r := mustRun(t, s)
-		if r.Tunnel.Late+r.Tunnel.Duplicates > plain.Tunnel.Late+plain.Tunnel.Duplicates || r.Tunnel.OutOfOrder > plain.Tunnel.OutOfOrder {
-			t.Errorf("packets of the old or the new key pair came late: %+v, without %+v", r.Tunnel, plain.Tunnel)
+		if r.Tunnel.Late+r.Tunnel.Duplicates > 0 || r.Client.OutOfOrder > 0 { // but for pings, which go ahead
+			t.Errorf("packets of the old or the new key pair came late: %+v, %d out of order", r.Tunnel, r.Client.OutOfOrder)
 		}
 		// No dip of more than a tenth of a second around either change: no two of
 		// them with less than half the rate. (One is what a drop of CoDel's may
@@ -157,8 +156,8 @@ func TestRekeyed(t *testing.T) {
 				}
 			}
 		}
-		if r.PingGap > 100*ms+s.Ping || r.Lost > plain.Lost {
-			t.Errorf("%v without a ping's answer, %d lost; without a new key pair %v, %d", r.PingGap, r.Lost, plain.PingGap, plain.Lost)
+		if r.PingGap > 100*ms+s.Ping || r.Lost > r.Underway {
+			t.Errorf("%v without a ping's answer, %d lost, %d of them under way at the end", r.PingGap, r.Lost, r.Underway)
 		}
 	}
 }
