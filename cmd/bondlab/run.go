@@ -56,7 +56,7 @@ func (r *runCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	if s.Lending != nil && (r.Client == "stock" || r.Server == "stock" || len(r.Scheduler) > 1 || r.Swaps > 0) {
+	if (s.Lending != nil || s.Mutual != nil) && (r.Client == "stock" || r.Server == "stock" || len(r.Scheduler) > 1 || r.Swaps > 0) {
 		return fmt.Errorf("the scenario %s needs wg-bond at both ends, with one scheduler", s.Name)
 	}
 	if _, err := exec.LookPath("curl"); err != nil {
@@ -143,6 +143,8 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 	switch {
 	case s.Lending != nil:
 		res, err = experiment.Lend(l, plan)
+	case s.Mutual != nil:
+		res, err = experiment.Mutually(l, plan)
 	case len(r.Scheduler) > 1 || r.Swaps > 0:
 		res, err = experiment.Compare(l, plan, r.Scheduler, r.Swaps)
 	default:

@@ -268,35 +268,18 @@ func (m *lending) run(got *LentReading) error {
 //	taken_of_spare   what the borrower takes of what the owner leaves, at least
 //	owner_ping_rise  by how much the owner's median ping rises, at most
 func (r *Lent) Metrics() []Metric {
-	figures := []struct {
-		name, unit string
-		of         func(*LentReading) float64
-	}{
+	cases := map[string][]LentReading{}
+	var names []string
+	for i := range r.Cases {
+		c := &r.Cases[i]
+		names = append(names, c.name())
+		cases[c.name()] = c.Readings
+	}
+	return summary(names, cases, []figured[LentReading]{
 		{"owner_kept", "ratio", (*LentReading).kept},
 		{"taken_of_spare", "ratio", (*LentReading).taken},
 		{"owner_ping_rise", "ms", func(g *LentReading) float64 { return ms(g.rise()) }},
-	}
-	var out []Metric
-	add := func(suffix string, readings []LentReading) {
-		for _, f := range figures {
-			var v []float64
-			for i := range readings {
-				v = append(v, f.of(&readings[i]))
-			}
-			if len(v) > 0 {
-				out = append(out, Metric{f.name + suffix, measure.Median(v), slices.Min(v), slices.Max(v), f.unit})
-			}
-		}
-	}
-	var all []LentReading
-	for _, c := range r.Cases {
-		all = append(all, c.Readings...)
-	}
-	add("", all)
-	for _, c := range r.Cases {
-		add("_"+c.name(), c.Readings)
-	}
-	return out
+	})
 }
 
 // WriteJSON writes one object: scenario, runs, metrics by name.
@@ -308,6 +291,37 @@ func (r *Lent) WriteJSON(w io.Writer) error {
 func (r *Lent) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "\n%s: %s\n\n", r.Scenario.Name, r.Scenario.About)
 	return writeMetrics(w, r.Metrics())
+}
+
+// figured is a figure of a reading.
+type figured[R any] struct {
+	name, unit string
+	of         func(*R) float64
+}
+
+// summary has each figure over all readings, then over those of each case, in the
+// order of their names.
+func summary[R any](names []string, cases map[string][]R, figures []figured[R]) (out []Metric) {
+	add := func(suffix string, readings []R) {
+		for _, f := range figures {
+			var v []float64
+			for i := range readings {
+				v = append(v, f.of(&readings[i]))
+			}
+			if len(v) > 0 {
+				out = append(out, Metric{f.name + suffix, measure.Median(v), slices.Min(v), slices.Max(v), f.unit})
+			}
+		}
+	}
+	var all []R
+	for _, name := range names {
+		all = append(all, cases[name]...)
+	}
+	add("", all)
+	for _, name := range names {
+		add("_"+name, cases[name])
+	}
+	return out
 }
 
 func writeJSON(w io.Writer, scenario string, runs int, all []Metric) error {

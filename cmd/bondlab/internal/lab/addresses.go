@@ -47,5 +47,5 @@ var ipv6 = addresses{
 // ServerAddr is the server's address on the internet.
 func (l *Lab) ServerAddr() netip.Addr { return l.net.server.Addr() }
 
-// endpoint is the server as the borrower's WireGuard knows it.
-func (l *Lab) endpoint() netip.AddrPort { return netip.AddrPortFrom(l.ServerAddr(), ServerPort) }
+// Endpoint is the server as the borrower's WireGuard knows it.
+func (l *Lab) Endpoint() netip.AddrPort { return netip.AddrPortFrom(l.ServerAddr(), ServerPort) }

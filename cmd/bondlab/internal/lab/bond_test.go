@@ -328,3 +328,27 @@ func TestDownloadSurvives(t *testing.T) {
 		})
 	}
 }
+
+// TestMutual: borrower and neighbour each have a tunnel over both links, and each
+// lends its own to the other.
+func TestMutual(t *testing.T) {
+	l := buildWith(t, "mutual", Options{Bin: buildPrograms(t)})
+	for _, start := range []func() (*Client, error){func() (*Client, error) { return l.StartBond(l.Links) }, l.StartNeighbour} {
+		c, err := start()
+		if c != nil {
+			defer c.Stop()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for lender, borrower := range map[string]string{"r": Borrower, Borrower: "r"} {
+		got, err := l.Lent(lender)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Leases) != 1 || got.Leases[0].Address.Addr() != l.AirAddr(borrower) || got.Leases[0].Device != "wwan0" {
+			t.Errorf("%s lends %+v, want its wwan0 to %s", lender, got.Leases, borrower)
+		}
+	}
+}

@@ -13,11 +13,13 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
 	"github.com/wg-bond/wg-bond/cmd/internal/status"
+	"github.com/wg-bond/wg-bond/relayd"
 )
 
-// Client is a borrower's end of the tunnel.
+// Client is a borrower's end of a tunnel.
 type Client struct {
 	lab     *Lab
+	host    string
 	program *sandbox.Program
 	bonds   bool
 	undo    []func() error
@@ -26,50 +28,58 @@ type Client struct {
 // StartBond starts `wg-bond up` on the borrower over these links and waits
 // until the web host answers through the tunnel.
 func (l *Lab) StartBond(links []*Link) (*Client, error) {
-	conf, err := l.writeFile(Borrower, "wg0.conf", fmt.Sprintf(
+	c, err := l.startBond(l.parties()[0], links)
+	if err != nil || l.Options.StockServer {
+		return c, err
+	}
+	return c, c.schedule()
+}
+
+// StartNeighbour is StartBond on the neighbour that borrows, too, over all links.
+func (l *Lab) StartNeighbour() (*Client, error) { return l.startBond(l.parties()[1], l.Links) }
+
+func (l *Lab) startBond(p party, links []*Link) (*Client, error) {
+	conf, err := l.writeFile(p.host, "wg0.conf", fmt.Sprintf(
 		"[Interface]\nPrivateKey = %s\nAddress = %s\nMTU = %d\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s, %s\nEndpoint = %s\n",
-		l.keys.client, tunnelClient, wireGuardMTU, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet,
-		l.endpoint()))
+		p.key, p.tunnel, wireGuardMTU, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet,
+		l.Endpoint()))
 	if err != nil {
 		return nil, err
 	}
 	var side strings.Builder
 	for _, link := range links {
 		fmt.Fprintf(&side, "[[path]]\nname = %q\n", link.Name)
-		if link.Via == "" {
+		if link.Host == p.host {
 			fmt.Fprintf(&side, "device = %q\n", link.Device)
 		} else {
-			if l.relays[link.Via] == nil { // a stock server needs none before
-				if err := l.StartRelay(link.Via); err != nil {
+			if l.relays[link.Host] == nil { // a stock server needs none before
+				if err := l.StartRelay(link.Host); err != nil {
 					return nil, err
 				}
 			}
 			fmt.Fprintf(&side, "device = \"wlan0\"\nrelay = %q\nrelay-key = %q\n",
-				netip.AddrPortFrom(l.airAddr(link.Via), relayPort), l.keys.relays[link.Via].PublicKey())
+				netip.AddrPortFrom(l.AirAddr(link.Host), relayPort), l.keys.relays[link.Host].PublicKey())
 		}
 	}
-	if _, err := l.writeFile(Borrower, "wg0.bond.toml", side.String()); err != nil {
+	if _, err := l.writeFile(p.host, "wg0.bond.toml", side.String()); err != nil {
 		return nil, err
 	}
-	p, err := l.Start(Borrower, "wg-bond", l.traced("client", "up", conf, "-f")...)
+	program, err := l.Start(p.host, "wg-bond", l.traced("client", "up", conf, "-f")...)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{lab: l, program: p, bonds: !l.Options.StockServer}
+	c := &Client{lab: l, host: p.host, program: program, bonds: !l.Options.StockServer}
 	if err := c.ready(); err != nil || l.Options.StockServer {
 		return c, err
 	}
-	if err := c.bonded(len(links)); err != nil {
-		return c, err
-	}
-	return c, c.schedule()
+	return c, c.bonded(len(links))
 }
 
 // bonded waits until the session has keys and all paths carry.
 func (c *Client) bonded(paths int) error {
 	var last string
 	err := c.program.Until(fmt.Sprintf("bonded over %d paths", paths), patience, func() bool {
-		s, err := c.lab.Status(Borrower)
+		s, err := c.lab.Status(c.host)
 		if err != nil {
 			last = err.Error()
 			return false
@@ -113,12 +123,32 @@ func (l *Lab) Status(host string) (s status.Interface, err error) {
 	return s, nil
 }
 
+// Lent asks the relayd of a lender what it has lent so far.
+func (l *Lab) Lent(host string) (r relayd.Report, err error) {
+	path, err := l.program("relayd")
+	if err != nil {
+		return r, err
+	}
+	out, err := l.hosts[host].Output(path, "status", "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &r)
+	}
+	if err != nil {
+		return r, fmt.Errorf("relayd status of host %s: %w", host, err)
+	}
+	return r, nil
+}
+
 // LogStatus writes the wg-bonds' state to the log, if there is one.
 func (l *Lab) LogStatus() {
 	if l.Options.Log == nil {
 		return
 	}
-	for _, host := range []string{Borrower, Server} {
+	hosts := []string{Server}
+	for _, p := range l.parties() {
+		hosts = append(hosts, p.host)
+	}
+	for _, host := range hosts {
 		path, err := l.program("wg-bond")
 		var out string
 		if err == nil {
@@ -131,13 +161,13 @@ func (l *Lab) LogStatus() {
 // StartStock starts a stock wireguard-go on the borrower, routed over one
 // link; a neighbour's is reached through the neighbour as a plain gateway.
 func (l *Lab) StartStock(link *Link) (*Client, error) {
-	c := &Client{lab: l}
+	c := &Client{lab: l, host: Borrower}
 	server := single(l.ServerAddr())
 	to := sandbox.Route{To: server, Via: link.Gate.Addr(), Dev: link.Device}
 	if link.Via != "" {
-		to.Via, to.Dev = l.airAddr(link.Via), "wlan0"
+		to.Via, to.Dev = l.AirAddr(link.Via), "wlan0"
 		// The way back to an address that the internet otherwise does not know.
-		back := sandbox.Route{To: single(l.net.air(1).Addr()), Via: link.Mobile.Addr(), Dev: l.wan(link)}
+		back := sandbox.Route{To: single(l.AirAddr(Borrower)), Via: link.Mobile.Addr(), Dev: l.wan(link)}
 		if err := c.route(internet, back); err != nil {
 			return c, err
 		}
@@ -146,7 +176,7 @@ func (l *Lab) StartStock(link *Link) (*Client, error) {
 		return c, err
 	}
 	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s, %s\nEndpoint = %s\n",
-		l.keys.client, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet, l.endpoint())
+		l.keys.client, l.keys.server.PublicKey(), l.keys.preshared, tunnelNet, lanNet, l.Endpoint())
 	if err := l.stockWireGuard(Borrower, conf, tunnelClient, lanNet); err != nil {
 		return c, err
 	}
@@ -179,7 +209,7 @@ func (c *Client) route(host string, r sandbox.Route) error {
 // ready waits until the web host answers through the tunnel.
 func (c *Client) ready() error {
 	return c.program.Until("connected to the web host", patience, func() bool {
-		_, err := measure.Echo(c.lab.hosts[Borrower], WebAddr, 500*time.Millisecond)
+		_, err := measure.Echo(c.lab.hosts[c.host], WebAddr, 500*time.Millisecond)
 		return err == nil
 	})
 }
@@ -197,8 +227,12 @@ func (c *Client) Stop() error {
 	return nil
 }
 
-func (l *Lab) airAddr(neighbour string) netip.Addr {
-	return l.net.air(2 + slices.Index(l.Scenario.Neighbours(), neighbour)).Addr()
+// AirAddr is where neighbours reach a host.
+func (l *Lab) AirAddr(host string) netip.Addr {
+	if host == Borrower {
+		return l.net.air(1).Addr()
+	}
+	return l.net.air(2 + slices.Index(l.Scenario.Neighbours(), host)).Addr()
 }
 
 // single is the prefix that holds an address alone.

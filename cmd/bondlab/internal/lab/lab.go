@@ -44,7 +44,9 @@ var (
 	tunnelNet    = netip.MustParsePrefix("10.200.0.0/24")
 	tunnelServer = netip.MustParsePrefix("10.200.0.1/24")
 	tunnelClient = netip.MustParsePrefix("10.200.0.2/24")
-	lanNet       = netip.MustParsePrefix("192.168.50.0/24")
+	// tunnelNeighbour is that of a neighbour with a tunnel of its own.
+	tunnelNeighbour = netip.MustParsePrefix("10.200.0.3/24")
+	lanNet          = netip.MustParsePrefix("192.168.50.0/24")
 )
 
 // The ports of the laboratory.
@@ -145,7 +147,7 @@ func Build(s *scenario.Scenario, opt Options) (lab *Lab, err error) {
 	if s.Family == 6 {
 		l.net = ipv6
 	}
-	if l.keys, err = newKeys(s.Neighbours()); err != nil {
+	if l.keys, err = newKeys(append(s.Neighbours(), Borrower)); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() error{l.makeHosts, l.makeCables, l.makeLinks, l.startPrograms} {

@@ -37,7 +37,7 @@ func CanMPTCP() error {
 // first link and, with multipath TCP, over all: each link has an address and a
 // routing table of the borrower's; a neighbour is a plain gateway. Stop undoes it.
 func (l *Lab) StartMPTCP() (*Client, error) {
-	c := &Client{lab: l}
+	c := &Client{lab: l, host: Borrower}
 	if err := CanMPTCP(); err != nil {
 		return c, err
 	}
@@ -67,7 +67,7 @@ func (l *Lab) StartMPTCP() (*Client, error) {
 	for k, link := range l.Links {
 		src, via, dev := link.Mobile.Addr(), link.Gate.Addr(), link.Device
 		if link.Via != "" {
-			src, via, dev = l.net.air(100+k).Addr(), l.airAddr(link.Via), "wlan0"
+			src, via, dev = l.net.air(100+k).Addr(), l.AirAddr(link.Via), "wlan0"
 			at := netip.PrefixFrom(src, 24)
 			if err := change(Borrower, fmt.Sprintf("addr del %s dev %s", at, dev), fmt.Sprintf("addr add %s dev %s", at, dev)); err != nil {
 				return c, err

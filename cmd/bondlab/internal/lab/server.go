@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
@@ -20,19 +21,19 @@ const patience = 2 * time.Minute
 
 // keys are new for every laboratory.
 type keys struct {
-	client, server, preshared wgtypes.Key
-	relays                    map[string]wgtypes.Key
+	client, neighbour, server, preshared wgtypes.Key
+	relays                               map[string]wgtypes.Key
 }
 
-func newKeys(neighbours []string) (k keys, err error) {
+func newKeys(hosts []string) (k keys, err error) {
 	k.relays = map[string]wgtypes.Key{}
-	into := []*wgtypes.Key{&k.client, &k.server}
+	into := []*wgtypes.Key{&k.client, &k.neighbour, &k.server}
 	for _, p := range into {
 		if *p, err = wgtypes.GeneratePrivateKey(); err != nil {
 			return k, err
 		}
 	}
-	for _, n := range neighbours {
+	for _, n := range hosts {
 		if k.relays[n], err = wgtypes.GeneratePrivateKey(); err != nil {
 			return k, err
 		}
@@ -55,12 +56,46 @@ func (l *Lab) startPrograms() error {
 	if err := l.StartServe(); err != nil {
 		return err
 	}
-	for _, n := range l.Scenario.Neighbours() {
+	for _, n := range l.lenders() {
 		if err := l.StartRelay(n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// party is a machine with a tunnel of its own to the server.
+type party struct {
+	host   string
+	key    wgtypes.Key
+	tunnel netip.Prefix
+}
+
+// parties are the borrower and, if they lend to each other, its neighbour.
+func (l *Lab) parties() []party {
+	all := []party{{Borrower, l.keys.client, tunnelClient}}
+	if l.Scenario.Mutual != nil {
+		all = append(all, party{l.Scenario.Neighbours()[0], l.keys.neighbour, tunnelNeighbour})
+	}
+	return all
+}
+
+// lenders are the hosts with a relayd.
+func (l *Lab) lenders() []string {
+	all := l.Scenario.Neighbours()
+	if l.Scenario.Mutual != nil {
+		all = append(all, Borrower)
+	}
+	return all
+}
+
+// peers are the sections of the parties in the server's configuration.
+func (l *Lab) peers() string {
+	var b strings.Builder
+	for _, p := range l.parties() {
+		fmt.Fprintf(&b, "\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s\n", p.key.PublicKey(), l.keys.preshared, single(p.tunnel.Addr()))
+	}
+	return b.String()
 }
 
 // startWeb starts our own web server, this program again, on the web host.
@@ -87,8 +122,7 @@ func (l *Lab) startServer() error {
 	if l.Options.StockServer {
 		port = ServerPort
 	}
-	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\nListenPort = %d\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s\n",
-		l.keys.server, port, l.keys.client.PublicKey(), l.keys.preshared, single(tunnelClient.Addr()))
+	conf := fmt.Sprintf("[Interface]\nPrivateKey = %s\nListenPort = %d\n%s", l.keys.server, port, l.peers())
 	return l.stockWireGuard(Server, conf, tunnelServer)
 }
 
@@ -140,8 +174,7 @@ const wireGuardMTU = 1420
 // StartServe starts the shim, wg-bond serve.
 func (l *Lab) StartServe() error {
 	conf, err := l.writeFile(Server, "wg0.conf", fmt.Sprintf(
-		"[Interface]\nPrivateKey = %s\nListenPort = %d\nAddress = %s\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = %s\n",
-		l.keys.server, upstreamPort, tunnelServer, l.keys.client.PublicKey(), l.keys.preshared, single(tunnelClient.Addr())))
+		"[Interface]\nPrivateKey = %s\nListenPort = %d\nAddress = %s\n%s", l.keys.server, upstreamPort, tunnelServer, l.peers()))
 	if err != nil {
 		return err
 	}
@@ -163,11 +196,15 @@ func (l *Lab) KillServe() {
 	}
 }
 
-// StartRelay starts relayd on a neighbour.
+// StartRelay starts relayd on a lender, for the others.
 func (l *Lab) StartRelay(n string) error {
-	conf, err := l.writeFile(n, "relayd.toml", fmt.Sprintf(
-		"listen = %q\ndevice = %q\nprivate-key = %q\n\n[[allow]]\npublic-key = %q\n",
-		netip.AddrPortFrom(l.airAddr(n), relayPort), "wwan0", l.keys.relays[n], l.keys.client.PublicKey()))
+	text := fmt.Sprintf("listen = %q\ndevice = %q\nprivate-key = %q\n", netip.AddrPortFrom(l.AirAddr(n), relayPort), "wwan0", l.keys.relays[n])
+	for _, p := range l.parties() {
+		if p.host != n {
+			text += fmt.Sprintf("\n[[allow]]\npublic-key = %q\n", p.key.PublicKey())
+		}
+	}
+	conf, err := l.writeFile(n, "relayd.toml", text)
 	if err != nil {
 		return err
 	}

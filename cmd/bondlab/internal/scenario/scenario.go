@@ -59,6 +59,7 @@ type Scenario struct {
 	// Scheduler is what both bonded ends use; empty: their default.
 	Scheduler string   `toml:"scheduler"`
 	Lending   *Lending `toml:"lending"` // instead of a download
+	Mutual    *Mutual  `toml:"mutual"`  // instead of a download
 	Events    []Event  `toml:"event"`
 }
 
@@ -162,6 +163,13 @@ type Lending struct {
 	Link   string     `toml:"link"`   // the lent one
 	Queues []Duration `toml:"queues"` // how long its queues are, each a series of its own
 	Phase  Duration   `toml:"phase"`  // for how long each part is measured
+}
+
+// Mutual measures a borrower and the one neighbour, who lends to it and borrows
+// from it in turn, each with a tunnel of its own: one downloads, both do, the
+// other does.
+type Mutual struct {
+	Phase Duration `toml:"phase"` // for how long each part is measured
 }
 
 // Event is something that happens during bonded runs.
@@ -429,6 +437,8 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 	}
 	w := &s.Workload
 	switch {
+	case s.Mutual != nil:
+		return s.Mutual.check(s, fail)
 	case s.Lending != nil && (w.Download > 0 || w.Bulk > 0 || w.Fetch > 0 || len(s.Events) > 0):
 		return fail("lending", "has flows of its own, without download, bulk, fetch and events")
 	case s.Lending != nil:
@@ -481,6 +491,19 @@ func (s *Scenario) check(fail func(key, format string, args ...any) error) error
 // none tells whether nothing is said of the direction.
 func (d *Direction) none() bool {
 	return d.Rate == 0 && d.Trace == "" && d.Cell == nil && d.Delay == 0 && d.Queue == (Queue{})
+}
+
+func (m *Mutual) check(s *Scenario, fail func(key, format string, args ...any) error) error {
+	w := &s.Workload
+	switch {
+	case w.Download > 0 || w.Bulk > 0 || w.Fetch > 0 || w.Ping > 0 || len(s.Events) > 0 || s.Lending != nil:
+		return fail("mutual", "has flows of its own, without download, bulk, fetch, ping, events and lending")
+	case len(s.Links) != 2 || s.Links[0].Via != "" || s.Links[1].Via == "" || s.Links[0].Down.Rate == 0 || s.Links[1].Down.Rate == 0:
+		return fail("mutual", "want two links with rates: the borrower's own, and one via a neighbour")
+	case m.Phase < Duration(time.Second):
+		return fail("mutual.phase", "%v: want a second or more", time.Duration(m.Phase))
+	}
+	return nil
 }
 
 func (l *Lending) check(s *Scenario, fail func(key, format string, args ...any) error) error {

@@ -77,6 +77,7 @@ func TestErrors(t *testing.T) {
 	}
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", change(`about =`, `abuot =`), `f.toml:2: abuot: no such key`},
+		{"mutual with a download", change("[[event]]", "[mutual]\nphase = \"1s\"\n[[event]]"), `f.toml:18: mutual: has flows of its own`},
 		{"unknown inner key", change(`delay = "25ms"`, `dealy = "25ms"`), `f.toml:12: link[1].down.dealy: no such key`},
 		{"rate without unit", change(`"3.6Mbit"`, `"3.6"`), `f.toml:5: link[0].down.rate: "3.6": want a rate like "3.6Mbit"`},
 		{"rate a number", change(`"3.6Mbit"`, `true`), `f.toml:5: link[0].down.rate: "true": want a rate`},
