@@ -46,7 +46,7 @@ func (l *lab) carriers() []carrier {
 }
 
 // patience is how long programs get on a busy machine.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // keys are new for every laboratory.
 type keys struct{ borrower, relay control.Key }
