@@ -35,8 +35,9 @@ const minSleep = 100 * time.Microsecond
 // goneRetry is how long a path that has no device or route is left alone.
 const goneRetry = 50 * time.Millisecond
 
-// farewellTime is how long a farewell may take.
-const farewellTime = 250 * time.Millisecond
+// farewellTime is how long a farewell may take: much longer than it does on a
+// busy machine, for it is only meant for sockets that block.
+const farewellTime = 2 * time.Second
 
 var errNoSocket = errors.New("the path has no socket")
 

@@ -93,9 +93,8 @@ func TestCrowdOfClients(t *testing.T) {
 	fmt.Println("echoed")
 	_, _ = io.Copy(io.Discard, input)
 	for _, c := range clients {
-		wg.Go(func() { c.Close(wire.CloseShutdown) })
+		c.Close(wire.CloseShutdown)
 	}
-	wg.Wait()
 }
 
 type crowdClient struct {
@@ -230,11 +229,11 @@ func TestCrowd(t *testing.T) {
 				t.Fatal(err)
 			}
 			hear("echoed")
-			after := tell(fmt.Sprintf("after %d data messages each way", crowdEach))
+			wgtest.Eventually(t, "a client to cost at most 1 MiB and 8 goroutines, when all that was under way has passed", func() bool {
+				after := tell(fmt.Sprintf("after %d data messages each way", crowdEach))
+				return after.memory <= 1<<20 && after.goroutines <= 8
+			})
 			t.Logf("processor time of the server so far: %v for all", footprint().cpu-empty.cpu)
-			if after.memory > 1<<20 || after.goroutines > 8 {
-				t.Errorf("a client costs %d bytes and %d goroutines; want at most 1 MiB and 8", after.memory, after.goroutines)
-			}
 			in.Close()
 			for lines.Scan() { // the testing package's own words
 			}
