@@ -297,7 +297,8 @@ func (s *Session) Next() time.Duration {
 			continue
 		}
 		next = min(next, s.linkDue(l))
-		if l.queue.len() > 0 && s.usable(l) && s.hist.InFlight(schedulers.PathID(id)) < l.rate.Window() {
+		// While a writer is at it, it will ask for more by itself.
+		if !l.lending && l.queue.len() > 0 && s.usable(l) && s.hist.InFlight(schedulers.PathID(id)) < l.rate.Window() {
 			next = min(next, l.rate.NextSend(s.now))
 		}
 	}

@@ -201,12 +201,7 @@ func (s *Session) end(now time.Duration) {
 		s.inbox = s.inbox[:maxInbox]
 	}
 	s.followRemotes()
-	for ready := s.engine.Ready() &^ s.flushing; ready != 0; ready &= ready - 1 {
-		if o := s.outlets[lowestBit(ready)]; o != nil {
-			o.signal()
-		}
-	}
-	s.arm(now)
+	s.call(now)
 	if s.closed != nil && s.engine.Closed() {
 		s.closed()
 		s.closed = nil
@@ -249,9 +244,22 @@ func (s *Session) handOver(batch [][]byte) {
 	}
 }
 
-// arm sets the timer if the engine wants to be called before it goes off.
-func (s *Session) arm(now time.Duration) {
-	if next := s.engine.Next(); next < s.due && s.run != nil {
+// call wakes the flushers of the paths that are ready, and sets the timer if
+// the engine wants to be called before it goes off. That it wants to be called
+// at once for what is ready needs no timer: a flusher that was woken calls again.
+func (s *Session) call(now time.Duration) {
+	woken := false
+	for ready := s.engine.Ready() &^ s.flushing; ready != 0; ready &= ready - 1 {
+		if o := s.outlets[lowestBit(ready)]; o != nil {
+			o.signal()
+			woken = true
+		}
+	}
+	next := s.engine.Next()
+	if woken && next <= now {
+		return
+	}
+	if next < s.due && s.run != nil {
 		s.due = next
 		s.timer.Reset(max(next-now, minSleep))
 	}
@@ -431,7 +439,7 @@ func (s *Session) flushOnce(o *outlet, batch [][]byte) bool {
 	for ok && s.engine.Ready()&bit != 0 {
 		batch = s.engine.Transmit(now, o.id, batch[:0])
 		r := o.route
-		s.arm(now)
+		s.call(now)
 		s.mu.Unlock()
 
 		var err error
