@@ -53,6 +53,9 @@ type Config struct {
 	// Lookup finds the addresses of a Peer.Name; nil: names are not looked up.
 	// With mark, that of the sockets, its questions leave around the tunnel.
 	Lookup func(ctx context.Context, mark uint32, name string) ([]netip.AddrPort, error)
+	// NAT64 asks the name servers that a device leads to for the prefix by which
+	// its network reaches IPv4 hosts; nil: nobody asks. mark is as for Lookup.
+	NAT64 func(ctx context.Context, mark uint32, device string) (netip.Prefix, error)
 }
 
 // Watcher tells of the network devices; *netwatch.Watcher is one.
@@ -93,6 +96,8 @@ type Bind struct {
 	sought  []string // as Seek was told
 	mark    uint32
 	watch   *watch // nil while closed
+	// translators are the networks' that have no IPv4, by device.
+	translators map[string]*translator
 }
 
 var _ wgconn.Bind = (*Bind)(nil)

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -76,34 +77,95 @@ func TestFamilies(t *testing.T) {
 			return *answer.Load(), nil
 		},
 	}, "127.0.0.1:9")
-	families := func(want string) func() bool {
-		return func() bool {
-			var got []string
-			for _, l := range b.Status().Peers[0].Links {
-				family := "-"
-				if l.State == mux.LinkOpen {
-					family = "6"
-					if l.Local.Addr().Is4() {
-						family = "4"
-					}
-				} else if !strings.Contains(l.Reason, "no IPv4 address") {
-					return false
-				}
-				got = append(got, l.Device+" "+family)
-			}
-			slices.Sort(got)
-			return strings.Join(got, ", ") == want
-		}
-	}
+	families := func(want string) func() bool { return func() bool { return families(b) == want } }
 	wgtest.Eventually(t, "all but the IPv6 device lead to the IPv4 endpoint", families("clat4 4, four 4, mixed 4, six -"))
 	answer.Store(&[]netip.AddrPort{netip.MustParseAddrPort("[::1]:9"), netip.MustParseAddrPort("127.0.0.1:9")})
 	// The one at 127.0.0.1 does not answer; its name now leads to both families.
 	if err := b.Send([][]byte{wgtest.Garbage(1)[0]}, &Endpoint{addr: netip.MustParseAddrPort("127.0.0.1:9")}); err != nil {
 		t.Fatal(err)
 	}
-	wgtest.Eventually(t, "the IPv6 device leads to the IPv6 address, and the translator is not needed", families("four 4, mixed 4, six 6"))
+	wgtest.Eventually(t, "the IPv6 device leads to the IPv6 address, and the translator is not needed", families("four 4, mixed 4, six 6 to [::1]:9"))
 	f.set(netwatch.State{Links: state.Links, Routes: []netwatch.Route{{Link: 1, Dst: any4}, {Link: 2, Dst: any6}, {Link: 3, Dst: any6}}})
-	wgtest.Eventually(t, "a device that has lost IPv4 leads by IPv6", families("four 4, mixed 6, six 6"))
+	wgtest.Eventually(t, "a device that has lost IPv4 leads by IPv6", families("four 4, mixed 6 to [::1]:9, six 6 to [::1]:9"))
+}
+
+// families tells by which family each device leads to the one peer, "-" for those
+// that lack what it takes.
+func families(b *Bind) string {
+	var got []string
+	for _, l := range b.Status().Peers[0].Links {
+		family := "?"
+		switch {
+		case l.State == mux.LinkOpen && l.Local.Addr().Is4():
+			family = "4"
+		case l.State == mux.LinkOpen:
+			family = "6"
+		case strings.Contains(l.Reason, "no IPv4 address"):
+			family = "-"
+		}
+		if l.To.IsValid() {
+			family += " to " + l.To.String()
+		}
+		got = append(got, l.Device+" "+family)
+	}
+	slices.Sort(got)
+	return strings.Join(got, ", ")
+}
+
+// TestNAT64: a device without IPv4 leads to an IPv4 endpoint by the prefix that
+// its network names; a CLAT, which is the same link, is then left out. In
+// another network it is asked for anew.
+func TestNAT64(t *testing.T) {
+	prefixes := func(list ...string) (all []netip.Prefix) {
+		for _, s := range list {
+			all = append(all, netip.MustParsePrefix(s))
+		}
+		return all
+	}
+	any4, any6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+	state := func(six string) netwatch.State {
+		return netwatch.State{
+			Links: []netwatch.Link{
+				{Index: 1, Name: "four", Up: true, Addrs: prefixes("10.0.0.2/24")},
+				{Index: 2, Name: "six", Up: true, Addrs: prefixes(six)},
+				{Index: 3, Name: "mixed", Up: true, Addrs: prefixes("10.0.1.2/24", "2001:db8:1::2/64")},
+				{Index: 4, Name: "clat4", Up: true, Kind: "tun", Addrs: prefixes("192.0.0.4/32")},
+			},
+			Routes: []netwatch.Route{{Link: 1, Dst: any4}, {Link: 2, Dst: any6}, {Link: 3, Dst: any4}, {Link: 3, Dst: any6}, {Link: 4, Dst: any4}},
+		}
+	}
+	f := &fakeDevices{state: state("2001:db8::2/64"), changes: make(chan struct{}, 1)}
+	var named atomic.Pointer[netip.Prefix] // nil: none
+	b := openTo(t, Config{
+		Scheduler: newEven,
+		Watch:     f.open,
+		Listen:    wgtest.NewNet().Listen,
+		NAT64: func(_ context.Context, _ uint32, device string) (netip.Prefix, error) {
+			if device != "six" {
+				t.Errorf("asked on %s", device)
+			}
+			if p := named.Load(); p != nil {
+				return *p, nil
+			}
+			return netip.Prefix{}, errors.New("none")
+		},
+	}, "127.0.0.1:9")
+	wgtest.Eventually(t, "the translator on this machine is used while there is no other", func() bool {
+		return families(b) == "clat4 4, four 4, mixed 4, six -"
+	})
+	name := func(prefix, six string) {
+		p := netip.MustParsePrefix(prefix)
+		named.Store(&p)
+		f.set(state(six))
+	}
+	name("64:ff9b::/96", "2001:db8:0:1::2/64")
+	wgtest.Eventually(t, "the IPv6 device to lead by its network's", func() bool {
+		return families(b) == "four 4, mixed 4, six 6 to [64:ff9b::7f00:1]:9"
+	})
+	name("2001:db8:6464::/96", "2001:db8:0:2::2/64")
+	wgtest.Eventually(t, "it to lead by another network's", func() bool {
+		return families(b) == "four 4, mixed 4, six 6 to [2001:db8:6464::7f00:1]:9"
+	})
 }
 
 // TestNameMoves: a server dies, and its name leads elsewhere: the same keys

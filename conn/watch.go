@@ -99,6 +99,7 @@ func (b *Bind) watching(w *watch) {
 				b.rescanLocked()
 			}
 			b.lookupLocked(now)
+			b.translateLocked(now)
 		}
 		b.mu.Unlock()
 	}
@@ -142,6 +143,7 @@ func (b *Bind) rescanLocked() {
 	}
 	b.paths.update(b.cfg.Paths, state, b.cfg.Exclude(), w.scanned, choose)
 	b.seekLocked()
+	b.translateLocked(w.scanned)
 	for _, d := range *b.dialled.Load() {
 		d.SetPaths(b.paths.paths)
 	}

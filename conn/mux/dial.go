@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/nat64"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -47,6 +48,9 @@ type PathSpec struct {
 type Way struct {
 	Known bool // else anything may be
 	netwatch.Reach
+	// NAT64 is the prefix by which the device's network reaches IPv4 hosts;
+	// invalid: it does not, or that is not known.
+	NAT64 netip.Prefix
 }
 
 // distance is how far it leads in the family of a.
@@ -237,8 +241,15 @@ func (d *Dialled) Follow(to netip.AddrPort) {
 	d.end(now)
 }
 
+// translated reports whether a path reaches IPv4 hosts by a translator in its
+// network, for want of IPv4.
+func (p *Path) translated() bool {
+	return p.Known && !p.Relay.IsValid() && p.V4 == netwatch.Nowhere && p.V6 == netwatch.Everywhere && p.NAT64.IsValid()
+}
+
 // choose finds the address for a path: the one that its device leads to best,
-// of equals the first.
+// of equals the first. If that is of IPv4, which the device has not, it is the
+// one that stands for it in the device's network.
 func choose(targets []netip.AddrPort, path Path) netip.AddrPort {
 	best := targets[0]
 	if path.Known && !path.Relay.IsValid() {
@@ -248,14 +259,18 @@ func choose(targets []netip.AddrPort, path Path) netip.AddrPort {
 			}
 		}
 	}
+	if best.Addr().Is4() && path.translated() {
+		best = netip.AddrPortFrom(nat64.Embed(path.NAT64, best.Addr()), best.Port())
+	}
 	return best
 }
 
 // withoutCLAT leaves out the IPv4 ends of translators if the peer can be
-// reached by IPv6 itself: the same link twice carries no more.
+// reached by IPv6 itself, or by the network's translator: the same link twice
+// carries no more.
 func (d *Dialled) withoutCLAT(paths []Path) []Path {
 	has6 := slices.ContainsFunc(d.targets, func(t netip.AddrPort) bool { return !t.Addr().Is4() })
-	if !has6 || !slices.ContainsFunc(paths, func(p Path) bool { return p.V6 == netwatch.Everywhere }) {
+	if !slices.ContainsFunc(paths, func(p Path) bool { return has6 && p.V6 == netwatch.Everywhere || p.translated() }) {
 		return paths
 	}
 	return slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return p.CLAT })

@@ -36,6 +36,7 @@ type Link struct {
 	Path   schedulers.PathID `json:"path"`             // in the engine's status; only if InUse
 	InUse  bool              `json:"in_use"`           // the engine has the path
 	Local  netip.AddrPort    `json:"local"`
+	To     netip.AddrPort    `json:"to"` // where it leads, if straight, but not to Dialled.Target
 	Relay  netip.AddrPort    `json:"relay"`
 	Lease  string            `json:"lease,omitempty"` // what the relay grants
 	Quota  quota.Use         `json:"quota"`           // zero: it has none
@@ -141,11 +142,19 @@ func (p *dialPath) route(sock Socket) route {
 	p.mu.Lock()
 	r := route{sock: sock, to: p.to, direct: p.lease == nil, count: p.spec.Count}
 	p.mu.Unlock()
-	if m := p.d.Session.remote.Load(); r.direct && m != nil && m.Peer.Addr().Is4() == r.to.Addr().Is4() {
-		r.to = m.Peer
+	if r.direct {
+		r.to = p.followed(r.to)
 	}
 	r.overhead = overhead(r.to.Addr())
 	return r
+}
+
+// followed is where the peer at an address was followed to.
+func (p *dialPath) followed(to netip.AddrPort) netip.AddrPort {
+	if m := p.d.Session.remote.Load(); m != nil && m.Peer.Addr().Is4() == to.Addr().Is4() {
+		return m.Peer
+	}
+	return to
 }
 
 // overhead is the size of the IP and UDP headers, bytes.
@@ -321,7 +330,7 @@ func unreachable(device string, to netip.Addr, way Way) error {
 	if way.V4 == netwatch.Nowhere && way.V6 == netwatch.Nowhere {
 		return fmt.Errorf("%s has no address (yet)", device)
 	}
-	return fmt.Errorf("%s has no %s address, only %s, and the server is at %v: give the endpoint as a name that has both", device, family, other, to)
+	return fmt.Errorf("%s has no %s address, only %s, and the server is at %v: give the endpoint as a name that has both, or have the device's network name a NAT64 prefix (RFC 7050)", device, family, other, to)
 }
 
 // lost forgets the socket; the engine learns that the path is down, unless we
@@ -479,6 +488,8 @@ func (p *dialPath) link() Link {
 	}
 	if p.lease != nil {
 		l.Lease = p.lease.describe()
+	} else if to := p.followed(p.to); to != p.d.Target() {
+		l.To = to
 	}
 	return l
 }

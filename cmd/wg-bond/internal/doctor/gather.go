@@ -49,7 +49,7 @@ func Gather(name string, ask func() (*status.Interface, error), while time.Durat
 
 // target is where a path's datagrams go.
 func target(peer *status.Peer, p *status.Path) (netip.Addr, bool) {
-	at, err := netip.ParseAddrPort(cmp.Or(p.Relay, peer.Endpoint))
+	at, err := netip.ParseAddrPort(cmp.Or(p.Relay, p.Remote, peer.Endpoint))
 	return at.Addr().Unmap(), err == nil
 }
 

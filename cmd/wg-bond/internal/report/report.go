@@ -71,6 +71,9 @@ func bond(s wgbond.Status, links []mux.Link) *status.Bond {
 		}
 		p.Device, p.Reason, p.Lease = l.Device, l.Reason, l.Lease
 		p.Local, p.Relay = address(l.Local), address(l.Relay)
+		if l.To.IsValid() {
+			p.Remote = address(l.To)
+		}
 		if l.State != mux.LinkOpen {
 			p.State = string(l.State) // the engine may think better of it
 		} else if told[l.Path] && p.Reason == "" {

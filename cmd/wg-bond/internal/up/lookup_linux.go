@@ -2,16 +2,21 @@ package up
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wg-bond/wg-bond/conn/nat64"
 )
 
 // lookup finds the addresses of endpoints' names while the tunnel is up, and
@@ -46,6 +51,66 @@ func nameServers(text string) (servers []string) {
 	return servers
 }
 
+// around has a socket leave by a device, with a mark; empty and 0: as the routes
+// say.
+func around(mark uint32, device string) func(_, _ string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		cerr := c.Control(func(fd uintptr) {
+			if mark != 0 {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+			}
+			if device != "" && err == nil {
+				err = unix.BindToDevice(int(fd), device)
+			}
+		})
+		return errors.Join(cerr, err)
+	}
+}
+
+// Where the name servers of all links are, whatever /etc/resolv.conf says:
+// systemd-resolved's and NetworkManager's.
+var uplinks = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"}
+
+// mostServers bounds how many name servers are asked for a prefix, each for at
+// most askServer.
+const (
+	mostServers = 8
+	askServer   = 2 * time.Second
+)
+
+// nat64 is conn.Config.NAT64. The device's network may have come after us, so
+// the servers of now are asked as well; only IPv6 leads anywhere there.
+func (l *lookup) nat64(ctx context.Context, mark uint32, device string) (netip.Prefix, error) {
+	servers := slices.Clone(l.servers)
+	for _, file := range uplinks {
+		data, _ := os.ReadFile(file)
+		servers = append(servers, nameServers(string(data))...)
+	}
+	var asked []string
+	dialer := net.Dialer{Control: around(mark, device)}
+	for _, server := range servers {
+		at := netip.MustParseAddrPort(server).Addr()
+		if at.Is4() || at.IsLoopback() || at.Zone() != "" && at.Zone() != device || slices.Contains(asked, server) || len(asked) == mostServers {
+			continue
+		}
+		asked = append(asked, server)
+		resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, server)
+		}}
+		one, cancel := context.WithTimeout(ctx, askServer)
+		answers, _ := resolver.LookupNetIP(one, "ip6", nat64.WellKnown)
+		cancel()
+		if prefix, ok := nat64.Prefix(answers); ok {
+			return prefix, nil
+		}
+	}
+	if len(asked) == 0 {
+		return netip.Prefix{}, errors.New("there is no name server with an IPv6 address to ask for the network's NAT64 prefix; want its DNS64 in /etc/resolv.conf")
+	}
+	return netip.Prefix{}, fmt.Errorf("none of the name servers %v knows %s by an IPv6 address", asked, nat64.WellKnown)
+}
+
 // find is conn.Config.Lookup.
 func (l *lookup) find(ctx context.Context, mark uint32, name string) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(name)
@@ -56,16 +121,7 @@ func (l *lookup) find(ctx context.Context, mark uint32, name string) ([]netip.Ad
 	if err != nil {
 		return nil, fmt.Errorf("%s: found the port %q; want a number up to 65535", name, service)
 	}
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		if mark == 0 {
-			return nil
-		}
-		var err error
-		if cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}}
+	dialer := net.Dialer{Control: around(mark, "")}
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, server string) (net.Conn, error) {
 		if n := len(l.servers); n > 0 {
 			server = l.servers[int(l.turn.Add(1)-1)%n]

@@ -232,10 +232,11 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 	if err != nil {
 		return err
 	}
+	names := newLookup()
 	r.bind, err = conn.NewBind(conn.Config{
 		Paths: specs, Exclude: r.tunnels, Seek: r.seeker.On, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
-		Ledger: r.ledger, Lookup: newLookup().find,
+		Ledger: r.ledger, Lookup: names.find, NAT64: names.nat64,
 	})
 	return err
 }
