@@ -125,7 +125,11 @@ func Cable(a, b *Namespace, name, addressA, addressB string) {
 	b.adopt(a, name)
 	for ns, address := range map[*Namespace]string{a: addressA, b: addressB} {
 		ns.Run("ip", "link", "set", name, "addrgenmode", "none") // nothing that comes later by itself
-		ns.Run("ip", "address", "add", address, "dev", name)
+		add := []string{"address", "add", address, "dev", name}
+		if strings.Contains(address, ":") {
+			add = append(add, "nodad") // nobody else can have it, and looking takes a second
+		}
+		ns.Run("ip", add...)
 		ns.Run("ip", "link", "set", name, "up")
 	}
 	// The kernel tells of the carrier in its own time.
