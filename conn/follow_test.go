@@ -19,6 +19,8 @@ import (
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/conn/quota"
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd"
+	"github.com/wg-bond/wg-bond/wgbond/control"
 )
 
 func addrPorts(list ...string) (out []netip.AddrPort) {
@@ -313,6 +315,70 @@ func TestServerMoves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRelayedPathFollows: a bonding server moves; the path by a relay, whose
+// lease is for the old address, follows the straight one.
+func TestRelayedPathFollows(t *testing.T) {
+	server := newBind(t, nil)
+	host := wgtest.NewHost(t, server, wgtest.Key(t), "10.7.0.1")
+	relayKey, clientKey := wgtest.Key(t), wgtest.Key(t)
+	relay, err := relayd.New(relayd.Config{
+		Listen: addrPorts("127.0.0.1:0"), PrivateKey: relayKey, Allow: []control.Key{clientKey.Public()}, AllowLoopbackTargets: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	bind := bindWith(t, Config{Paths: []mux.PathSpec{{Name: "lent", Device: "b", Relay: relay.Addrs()[0], RelayKey: relayKey.Public()}}}, wgtest.NewNet(), "a")
+	client := wgtest.NewHost(t, bind, clientKey, "10.7.0.2")
+	host.AddPeer(t, client, "")
+	if err := server.SetPeers(host.Key, []Peer{{PublicKey: clientKey.Public()}}); err != nil {
+		t.Fatal(err)
+	}
+	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), host.Up(t))
+	var front [2]mux.Socket
+	var current atomic.Int32
+	for i := range front {
+		if front[i], err = udp.Listen(udp.Config{Local: netip.MustParseAddrPort("127.0.0.1:0")}); err != nil {
+			t.Fatal(err)
+		}
+		defer front[i].Close()
+		forward(t, front[i], to, func() mux.Socket { return front[current.Load()] })
+	}
+	client.AddPeer(t, host, front[0].LocalAddr().String())
+	if err := bind.SetPeers(clientKey, []Peer{{PublicKey: host.Key.Public(), Endpoint: front[0].LocalAddr()}}); err != nil {
+		t.Fatal(err)
+	}
+	client.Up(t)
+	wgtest.Eventually(t, "bonded by both", func() bool { return attached(bind) == 2 && attached(server) == 2 })
+	current.Store(1)
+	wgtest.Eventually(t, "the straight path to follow", func() bool {
+		_ = wgtest.TryTransfer(client, host, true, 1<<16, time.Second)
+		return sessionOf(t, bind).ServerMoves > 0
+	})
+	front[0].Close()
+	lent := func() uint64 {
+		for _, p := range sessionOf(t, bind).Paths {
+			if p.Name == "lent" {
+				return p.RxPackets
+			}
+		}
+		return 0
+	}
+	wgtest.Eventually(t, "the relay's path to carry from the new place", func() bool {
+		before := lent() // nothing more can come from the old one
+		_ = wgtest.TryTransfer(client, host, true, 1<<18, 5*time.Second)
+		return lent() > before+20
+	})
 }
 
 // TestQuotaEnds: a path whose quota is used up is not used any more, says why,

@@ -121,6 +121,7 @@ func (sh *Shell) Dial(cfg DialConfig) (*Dialled, error) {
 	d.primary.Store(&targets[0])
 	d.Session.attend(cfg.Scheduler)
 	d.Session.refused = d.refused
+	d.Session.moved = func() { go d.lease() } // Session.mu is held, which is taken after ours
 	return d, nil
 }
 
@@ -153,6 +154,9 @@ func (d *Dialled) setPathsLocked(paths []Path) {
 	var added []*dialPath
 	for _, path := range d.withoutCLAT(paths) {
 		to := choose(d.targets, path)
+		if r := d.Session.remote.Load(); path.Relay.IsValid() && r != nil && r.Peer.Addr().Is4() == to.Addr().Is4() {
+			to = r.Peer // a lease is for where the peer is, not for where it was
+		}
 		same := func(p *dialPath) bool { return p.spec == path.PathSpec && p.servesLocked(to) }
 		if i := slices.IndexFunc(was, same); i >= 0 {
 			was[i].lead(path.Way, to)
@@ -188,11 +192,7 @@ func (d *Dialled) SetTargets(targets []netip.AddrPort) {
 	d.targets = targets
 	d.primary.Store(&targets[0])
 	d.Session.remote.Store(nil) // what was followed led to the old place
-	paths := make([]Path, 0, len(d.paths))
-	for _, p := range d.paths {
-		paths = append(paths, Path{p.spec, p.wayNow()})
-	}
-	d.setPathsLocked(paths)
+	d.setPathsLocked(d.pathsLocked())
 }
 
 // Silence is for how long the peer has left unanswered what was to be answered;
@@ -239,6 +239,24 @@ func (d *Dialled) Follow(to netip.AddrPort) {
 		}
 	}
 	d.end(now)
+	go d.lease() // our caller may be a reader, for whose end a change of paths waits
+}
+
+// lease has the relays' leases renewed for where the peer was followed to.
+func (d *Dialled) lease() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.running {
+		d.setPathsLocked(d.pathsLocked())
+	}
+}
+
+// pathsLocked are the paths as they were set, but for those left out.
+func (d *Dialled) pathsLocked() (paths []Path) {
+	for _, p := range d.paths {
+		paths = append(paths, Path{p.spec, p.wayNow()})
+	}
+	return paths
 }
 
 // translated reports whether a path reaches IPv4 hosts by a translator in its

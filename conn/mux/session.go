@@ -54,7 +54,7 @@ type Session struct {
 	// refused, if set, is told of a write that failed because the path's
 	// device or route is gone, by the path's flusher, with no lock held.
 	refused func(id schedulers.PathID, sock Socket, err error)
-	// moved, if set, is told when a server's paths lead elsewhere. It is
+	// moved, if set, is told when a server's paths, or a client's straight ones, lead elsewhere. It is
 	// called with mu held.
 	moved func()
 	// closed, if set, is told once that the peer has ended the session. It is
@@ -532,6 +532,9 @@ func (s *Session) followServerLocked() {
 			o.route.to = r.Peer
 		}
 		s.remote.Store(&r)
+		if s.moved != nil {
+			s.moved()
+		}
 	}
 }
 
