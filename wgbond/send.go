@@ -481,8 +481,31 @@ func (s *Session) adaptQueue() {
 	// AB .72 without this, and is .91 with it.
 	c.Interval += time.Duration(min(1, math.Sqrt(lossy/lossyFull)) * float64(c.Interval))
 	c.Target = max(c.Target, longest/8)
+	c.Target += s.goneQueue(rates)
 	s.express.codel.Target, s.express.codel.Interval = c.Target, c.Interval
 }
+
+// goneQueue is how much more the send queue may hold while paths are silent,
+// beside others that carry rates, bytes per second: what was under way on them.
+// With less the flows' windows would shrink to what is left, and grow for seconds
+// when a path is back, within a fifth of one, with all its rate.
+func (s *Session) goneQueue(rates float64) time.Duration {
+	var bytes float64
+	for _, l := range s.links {
+		if l != nil && l.attached && l.suspectAt > 0 && s.now-l.suspectAt < goneFor && !s.usable(l) {
+			minRTT, _ := l.path.MinRTT(s.now)
+			bytes += l.rate.Rate() * minRTT.Seconds()
+		}
+	}
+	return min(time.Duration(bytes/rates*float64(time.Second)), goneMost)
+}
+
+// goneFor is the longest silence for which the flows' windows are kept, goneMost
+// the longest queue that this may cost.
+const (
+	goneFor  = 15 * time.Second
+	goneMost = 50 * time.Millisecond
+)
 
 func (s *Session) snapshot() {
 	s.snap.Seq++

@@ -75,6 +75,14 @@ func TestFurther(t *testing.T) {
 		{"reverse-equal-narrow", func() float64 { return besideUpload(t, narrow(Equal())) }, .92},     // .953
 		{"reverse-unequal-narrow", func() float64 { return besideUpload(t, narrow(Unequal())) }, .93}, // .967
 
+		// From one to three seconds after a path's return from ten of darkness, over
+		// the sum: aim .95.
+		{"returned", func() float64 {
+			s := Outage()
+			s.Time = 33 * time.Second
+			return mustRun(t, bonded(s)).Rate(31*time.Second, 33*time.Second) / mbit / 2 / alone(s)
+		}, .94}, // .971
+
 		// 30 flows, over as many on the best path: aim 1.
 		{"parallel-unequal", func() float64 { s := short(Parallel(Unequal())); return goodput(t, bonded(s)) / alone(s) }, 1.2}, // 1.268
 		{"parallel-extreme", func() float64 { s := short(Parallel(Extreme())); return goodput(t, bonded(s)) / alone(s) }, .96}, // .992
