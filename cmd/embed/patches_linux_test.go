@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,9 @@ const (
 	publicB  = "CA7MjiDxct3cDKotDsUaF+/DT/DPJfS0DCj27ZMwaH8="
 )
 
+// unreachable has what go says when the network fails it.
+var unreachable = []string{"dial tcp", `Get "http`, "reading http", "module lookup disabled"}
+
 // command runs a command in dir and returns what it prints.
 func command(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
@@ -38,7 +42,7 @@ func command(t *testing.T, dir string, env []string, name string, args ...string
 		if errors.As(err, &exit) {
 			out = append(out, exit.Stderr...)
 		}
-		if s := string(out); strings.Contains(s, "dial tcp") || strings.Contains(s, "module lookup disabled") {
+		if s := string(out); slices.ContainsFunc(unreachable, func(sign string) bool { return strings.Contains(s, sign) }) {
 			t.Skipf("the module proxy cannot be reached: %s", s)
 		}
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)

@@ -55,7 +55,7 @@ func TestStockToolsOnOurDevice(t *testing.T) {
 	conf := client.file("wgbt-d1.conf", clientConf)
 	client.Run("wg-quick", "up", conf)
 	t.Cleanup(func() { _, _, _ = client.Try("ip", "link", "delete", "wgbt-d1"); client.gone("wgbt-d1") })
-	client.Run("ping", "-c", "3", "-i", "0.05", "-w", "20", "10.77.0.1")
+	client.Run("ping", "-c", "3", "-i", "0.05", "-w", "60", "10.77.0.1")
 	if show := client.Run("wg", "show", "wgbt-d1"); !strings.Contains(show, "latest handshake:") || !strings.Contains(show, "fwmark: 0xca6c") {
 		t.Errorf("wg show:\n%s", show)
 	}

@@ -31,7 +31,7 @@ func TestDoctor(t *testing.T) {
 	// Other checks find what this machine happens to be like.
 	found := func(check, part string) bool {
 		t.Helper()
-		client.Run("ping", "-q", "-c", "3", "-i", "0.05", "-w", "20", "10.99.1.2")
+		client.Run("ping", "-q", "-c", "3", "-i", "0.05", "-w", "60", "10.99.1.2")
 		_, _, _ = client.Try("ping", "-q", "-c", "3", "-i", "0.05", "-W", "1", "-s", "1350", "10.77.0.1")
 		out, errOut, err := client.Try("wg-bond", "doctor", "wgbt-d2", "--json", "--for", "250ms")
 		var reports []doctor.Report

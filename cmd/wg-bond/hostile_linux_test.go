@@ -68,7 +68,7 @@ func (v *village) works() {
 	t := v.client.t
 	t.Helper()
 	eventually(t, "both paths to be active", func() bool {
-		v.client.Run("ping", "-c", "3", "-i", "0.05", "-w", "20", "10.77.0.1")
+		v.client.Run("ping", "-c", "3", "-i", "0.05", "-w", "60", "10.77.0.1")
 		b := v.client.status("wgbt-h2").Peers[0].Bond
 		return b != nil && b.Bonded && len(b.Paths) == 2 && b.Paths[0].State == "active" && b.Paths[1].State == "active"
 	})
@@ -252,11 +252,13 @@ func TestGarbageEverywhere(t *testing.T) {
 		round()
 	}
 	for name, pid := range pids {
-		b, a := before[name], sizeOf(t, pid)
-		t.Logf("%s: %+v, then %+v", name, b, a)
-		if a.memory > b.memory+24<<20 || a.files > b.files+16 || a.threads > b.threads+16 {
-			t.Errorf("%s grew from %+v to %+v (bytes, files, threads)", name, b, a)
-		}
+		b, a := before[name], size{}
+		defer func() { t.Logf("%s: %+v, then %+v (bytes, files, threads)", name, b, a) }()
+		// What is on its way to be given back is no growth.
+		eventually(t, name+" to be as small as it was", func() bool {
+			a = sizeOf(t, pid)
+			return a.memory <= b.memory+24<<20 && a.files <= b.files+16 && a.threads <= b.threads+16
+		})
 	}
 	for name, m := range map[string]*machine{"wgbt-h1": v.server, "wgbt-h2": v.client} {
 		i := m.status(name)
@@ -285,17 +287,15 @@ func TestStrangers(t *testing.T) {
 	}
 	v.client.up(v.conf("wgbt-h3", key.String(), "10.77.0.3/24"))
 	var own *status.Interface
-	eventually(t, "the server to count the stranger's attempts", func() bool {
+	eventually(t, "the server to count the stranger's attempts, and the relay to be asked", func() bool {
 		_, _, _ = v.client.Try("ping", "-c", "1", "-W", "1", "-I", "wgbt-h3", "10.77.0.1")
 		own = v.client.status("wgbt-h3")
-		return dropped(v.server.status("wgbt-h1")) > before
+		b := own.Peers[0].Bond
+		return dropped(v.server.status("wgbt-h1")) > before && b != nil && len(b.Paths) == 2 && b.Paths[1].State == "leasing"
 	})
 	p := own.Peers[0]
 	if p.Bond == nil || p.Bond.Bonded || p.LatestHandshake != 0 || p.RxBytes != 0 {
 		t.Errorf("the stranger has %+v", p)
-	}
-	if lent := p.Bond.Paths[1]; lent.State != "leasing" {
-		t.Errorf("the stranger's lent path: %+v", lent)
 	}
 	if s := v.server.status("wgbt-h1"); len(s.Peers) != 1 || s.Peers[0].PublicKey != publicA {
 		t.Errorf("the server's peers: %+v", s.Peers)

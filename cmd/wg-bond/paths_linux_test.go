@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func (m *machine) modem(at, server string) {
 		m.t.Fatal(err)
 	}
 	inside, outside := listen(at), listen(":0")
-	clients := make(chan *net.UDPAddr, 1) // the latest
+	var client atomic.Pointer[net.UDPAddr] // the latest
 	carry := func(from *net.UDPConn, each func(b []byte, from *net.UDPAddr)) {
 		b := make([]byte, 2048)
 		for {
@@ -47,20 +48,13 @@ func (m *machine) modem(at, server string) {
 		}
 	}
 	go carry(inside, func(b []byte, from *net.UDPAddr) {
-		select {
-		case <-clients:
-		default:
-		}
-		clients <- from
+		client.Store(from)
 		_, _ = outside.WriteToUDP(b, to)
 	})
 	go carry(outside, func(b []byte, _ *net.UDPAddr) {
-		client := <-clients
-		select {
-		case clients <- client:
-		default:
+		if to := client.Load(); to != nil {
+			_, _ = inside.WriteToUDP(b, to)
 		}
-		_, _ = inside.WriteToUDP(b, client)
 	})
 }
 
@@ -92,14 +86,14 @@ func TestTwins(t *testing.T) {
 	client.file("wgbt-t1.bond.toml", "[[path]]\ndevice = \"wgbt-p?\"\ndriver = \"ve*\"\n")
 	client.up(client.file("wgbt-t1.conf", strings.NewReplacer("10.99.1.2", "192.168.8.1", "0.0.0.0/0, ::/0", "10.77.0.0/24").Replace(clientConf)))
 	both := func() bool {
-		client.Run("ping", "-c", "20", "-i", "0.01", "-s", "1300", "-w", "20", "10.77.0.1")
+		client.Run("ping", "-c", "20", "-i", "0.01", "-s", "1300", "-w", "60", "10.77.0.1")
 		p := activePaths(client.status("wgbt-t1"))
 		return len(p) == 2 && p["wgbt-p1"].RxBytes > 1000 && p["wgbt-p2"].RxBytes > 1000
 	}
 	eventually(t, "both modems to be paths", both)
 	ms[1].Run("ip", "link", "set", "wgbt-p1", "down")
 	eventually(t, "only the other one to be left", func() bool {
-		client.Run("ping", "-c", "1", "-w", "20", "10.77.0.1")
+		client.Run("ping", "-c", "1", "-w", "60", "10.77.0.1")
 		p := activePaths(client.status("wgbt-t1"))
 		return len(p) == 1 && p["wgbt-p2"].Name != ""
 	})

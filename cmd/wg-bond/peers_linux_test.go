@@ -39,7 +39,7 @@ func TestPeersFollowed(t *testing.T) {
 			server.Run("wg", "set", at, "peer", publicC, "allowed-ips", "10.77.0.3/32")
 			up("wgbt-fc", privateC, "10.77.0.3/32")
 			eventually(t, "C's bond", func() bool { b := bonded(); return b[publicA] && b[publicC] })
-			client.Run("ping", "-c", "2", "-w", "20", "-I", "wgbt-fc", "10.77.0.1")
+			client.Run("ping", "-c", "2", "-w", "60", "-I", "wgbt-fc", "10.77.0.1")
 			server.Run("wg", "set", at, "peer", publicA, "remove")
 			eventually(t, "the end of A's bond alone", func() bool { b := bonded(); return !b[publicA] && b[publicC] })
 			server.Run("wg", "set", at, "peer", publicA, "allowed-ips", "10.77.0.2/32")

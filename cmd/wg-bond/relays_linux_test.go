@@ -95,16 +95,16 @@ func TestLendersNearby(t *testing.T) {
 		t.Errorf("borrow says %q", out)
 	}
 	await("wgbt-p1 wgbt-p2-relay-Anna wgbt-p2-relay-Bob")
-	list := client.Run("wg-bond", "relays", "--wait=1s")
 	for _, want := range []string{`(?m)^Anna-\S+ +wgbt-p2 +10\.99\.2\.2:51900 +by invitation .* wgbt-n2 +active +[0-9.]+ ms`, `(?m)^Bob-\S+ +wgbt-p2 +10\.99\.2\.2:51901`} {
-		if !regexp.MustCompile(want).MatchString(list) {
-			t.Errorf("relays does not say %s:\n%s", want, list)
-		}
+		eventually(t, "relays to say "+want, func() bool {
+			return regexp.MustCompile(want).MatchString(client.Run("wg-bond", "relays", "--wait=1s"))
+		})
 	}
 	if err := annas.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	await("wgbt-p1 wgbt-p2-relay-Bob")
+	_ = annas.Wait() // it has said farewell, but may still have its port
 	anna()
 	await("wgbt-p1 wgbt-p2-relay-Anna wgbt-p2-relay-Bob")
 	if err := transfer.Process.Signal(syscall.SIGINT); err != nil {

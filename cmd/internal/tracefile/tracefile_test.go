@@ -56,7 +56,7 @@ func TestFiles(t *testing.T) {
 // waitFor polls until the file has something in it.
 func waitFor(t *testing.T, name string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if info, err := os.Stat(name); err == nil && info.Size() > 0 {
 			return
 		}
@@ -123,7 +123,7 @@ func TestBusy(t *testing.T) {
 func TestError(t *testing.T) {
 	full := errors.New("no space left")
 	w := start(2, func() (io.WriteCloser, error) { return nil, full })
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for taken := 0; taken < 10; { // the goroutine empties the queue all the same
 		if _, err := w.Write([]byte("x")); err == nil {
 			taken++

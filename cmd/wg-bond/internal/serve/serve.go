@@ -75,10 +75,14 @@ func Run(arg string, opt up.Options, process *daemon.Process) error {
 		return fmt.Errorf("%s: %w", side, err)
 	}
 	defer s.close()
+	// Before anybody is told that it runs: who is told may send one at once.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	if err := process.Ready(up.KeepOutput()); err != nil {
 		return err
 	}
-	s.wait()
+	s.wait(signals)
 	daemon.Notify(daemon.Stopping)
 	return server.Retire()
 }
@@ -100,10 +104,7 @@ type serving struct {
 }
 
 // wait follows the device until it is time to end.
-func (s *serving) wait() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+func (s *serving) wait(signals <-chan os.Signal) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {

@@ -52,7 +52,7 @@ func builtinPlugins(t *testing.T) func(name string) func() schedulers.Scheduler 
 		if err := os.Link(program, path); err != nil {
 			t.Fatal(err)
 		}
-		p, err := host.Launch(context.Background(), host.Config{Name: name, Path: path})
+		p, err := host.Launch(context.Background(), host.Config{Name: name, Path: path, Limits: host.Limits{Start: time.Minute, Answer: time.Minute}})
 		if err != nil {
 			t.Fatal(err)
 		}
