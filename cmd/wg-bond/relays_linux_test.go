@@ -71,6 +71,10 @@ func TestLendersNearby(t *testing.T) {
 		eventually(t, "the paths "+want, func() bool { return active() == want })
 	}
 	await("wgbt-p1")
+	eventually(t, "a ping", func() bool {
+		_, _, err := client.Try("ping", "-c", "1", "-W", "1", "10.77.0.1")
+		return err == nil
+	})
 	transfer := client.pings()
 
 	annas := anna()
