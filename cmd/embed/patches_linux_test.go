@@ -118,7 +118,7 @@ func newTown(t *testing.T) *town {
 	t.Setenv("PATH", w.bin+":"+os.Getenv("PATH"))
 	t.Setenv("LOG_LEVEL", "")
 
-	conf := filepath.Join(t.TempDir(), "wgbt-e9.conf")
+	conf := filepath.Join(t.TempDir(), "wgbt-em9.conf")
 	w.file(t, conf, "[Interface]\nPrivateKey = "+privateB+"\nListenPort = 51820\nAddress = 10.77.0.1/24\n[Peer]\nPublicKey = "+publicA+"\nAllowedIPs = 10.77.0.2/32\n")
 	w.server.Run("wg-bond", "up", conf)
 	t.Cleanup(func() { _, _, _ = w.server.Try("wg-bond", "down", conf) })
@@ -144,7 +144,7 @@ func (w *town) inEtc(args ...string) *exec.Cmd {
 func (w *town) bonded(t *testing.T) (paths int) {
 	t.Helper()
 	var is status.Interface
-	if err := json.Unmarshal([]byte(w.server.Run("wg-bond", "status", "wgbt-e9", "--json")), &is); err != nil {
+	if err := json.Unmarshal([]byte(w.server.Run("wg-bond", "status", "wgbt-em9", "--json")), &is); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range is.Peers {
@@ -186,7 +186,7 @@ func TestPatchedWireGuardGo(t *testing.T) {
 	command(t, dir, workspace(t, dir), "go", "build", "-o", program, ".")
 
 	w := newTown(t)
-	for name, side := range map[string]string{"wgbt-e1": sideOfClient, "wgbt-e2": ""} {
+	for name, side := range map[string]string{"wgbt-em1": sideOfClient, "wgbt-em2": ""} {
 		if side != "" {
 			w.file(t, filepath.Join(w.etc, name+".bond.toml"), side)
 		}
@@ -242,7 +242,7 @@ func TestPatchedWgQuick(t *testing.T) {
 		}
 		return out.String()
 	}
-	const name = "wgbt-e3"
+	const name = "wgbt-em3"
 	w.file(t, filepath.Join(w.etc, name+".conf"), "[Interface]\nPrivateKey = "+privateA+"\nAddress = 10.77.0.2/24\n"+peerOfClient)
 	w.file(t, filepath.Join(w.etc, name+".bond.toml"), sideOfClient)
 	before := w.client.State()
