@@ -35,9 +35,9 @@ var errNoFamily = errors.New("no address of this family")
 // link is multicast DNS on one device.
 type link struct {
 	device *net.Interface
-	addrs  []netip.Prefix                          // ours, on it
-	send4  func(b []byte, to netip.AddrPort) error // nil: no such family here
-	send6  func(b []byte, to netip.AddrPort) error
+	addrs  []netip.Prefix // ours, on it
+	send4  sender         // nil: no such family here
+	send6  sender
 	in     chan heard
 	close  func()
 }
@@ -46,6 +46,58 @@ type link struct {
 type heard struct {
 	msg  *dns.Msg
 	from netip.AddrPort
+}
+
+type (
+	// sender sends to one, by the device.
+	sender func(b []byte, to netip.AddrPort) error
+	// receiver waits for a datagram; device is the index of that by which it came,
+	// 0 where the system does not tell, as Windows.
+	receiver func(b []byte) (n, device int, from net.Addr, err error)
+)
+
+// packetConn is x/net's of either family, whose control messages are CM.
+type packetConn[CM any] interface {
+	ReadFrom(b []byte) (n int, cm *CM, from net.Addr, err error)
+	WriteTo(b []byte, cm *CM, to net.Addr) (n int, err error)
+}
+
+// over sends with by, and tells the device of what comes.
+func over[CM any](p packetConn[CM], by *CM, index func(*CM) int) (sender, receiver) {
+	return func(b []byte, to netip.AddrPort) error {
+			_, err := p.WriteTo(b, by, net.UDPAddrFromAddrPort(to))
+			return err
+		}, func(b []byte) (n, device int, from net.Addr, err error) {
+			n, cm, from, err := p.ReadFrom(b)
+			if cm != nil {
+				device = index(cm)
+			}
+			return n, device, from, err
+		}
+}
+
+// families are what IPv4 and IPv6 do alike under different names.
+var families = []struct {
+	network string
+	group   netip.Addr
+	use     func(c net.PacketConn, device *net.Interface) (sender, receiver, error)
+}{
+	{"udp4", group4, func(c net.PacketConn, device *net.Interface) (sender, receiver, error) {
+		p, by := ipv4.NewPacketConn(c), &ipv4.ControlMessage{IfIndex: device.Index}
+		if p.SetControlMessage(ipv4.FlagInterface, true) != nil {
+			by = nil
+		}
+		send, receive := over(p, by, func(m *ipv4.ControlMessage) int { return m.IfIndex })
+		return send, receive, errors.Join(p.SetMulticastInterface(device), p.SetMulticastTTL(255))
+	}},
+	{"udp6", group6, func(c net.PacketConn, device *net.Interface) (sender, receiver, error) {
+		p, by := ipv6.NewPacketConn(c), &ipv6.ControlMessage{IfIndex: device.Index}
+		if p.SetControlMessage(ipv6.FlagInterface, true) != nil {
+			by = nil
+		}
+		send, receive := over(p, by, func(m *ipv6.ControlMessage) int { return m.IfIndex })
+		return send, receive, errors.Join(p.SetMulticastInterface(device), p.SetMulticastHopLimit(255))
+	}},
 }
 
 // openLink joins the groups on a device.
@@ -78,64 +130,24 @@ func openLink(name string) (*link, error) {
 		readers.Wait()
 	}
 	var errs []error
-	has := func(is4 bool) bool {
-		return slices.ContainsFunc(l.addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 })
-	}
-	if has(true) {
-		c, err := net.ListenMulticastUDP("udp4", device, net.UDPAddrFromAddrPort(netip.AddrPortFrom(group4, port)))
+	for _, f := range families {
+		if !slices.ContainsFunc(l.addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == f.group.Is4() }) {
+			continue
+		}
+		c, err := net.ListenMulticastUDP(f.network, device, net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.group, port)))
 		if err != nil {
 			errs = append(errs, err)
-		} else {
-			conns = append(conns, c)
-			p := ipv4.NewPacketConn(c)
-			errs = append(errs, p.SetMulticastInterface(device), p.SetMulticastTTL(255))
-			told := p.SetControlMessage(ipv4.FlagInterface, true) == nil // Windows does not tell
-			l.send4 = func(b []byte, to netip.AddrPort) error {
-				var cm *ipv4.ControlMessage
-				if told {
-					cm = &ipv4.ControlMessage{IfIndex: device.Index}
-				}
-				_, err := p.WriteTo(b, cm, net.UDPAddrFromAddrPort(to))
-				return err
-			}
-			readers.Go(func() {
-				l.read(quit, func(b []byte) (int, int, net.Addr, error) {
-					n, cm, from, err := p.ReadFrom(b)
-					if cm != nil {
-						return n, cm.IfIndex, from, err
-					}
-					return n, 0, from, err
-				})
-			})
+			continue
 		}
-	}
-	if has(false) {
-		c, err := net.ListenMulticastUDP("udp6", device, net.UDPAddrFromAddrPort(netip.AddrPortFrom(group6, port)))
-		if err != nil {
-			errs = append(errs, err)
+		conns = append(conns, c)
+		send, receive, err := f.use(c, device)
+		errs = append(errs, err)
+		if f.group.Is4() {
+			l.send4 = send
 		} else {
-			conns = append(conns, c)
-			p := ipv6.NewPacketConn(c)
-			errs = append(errs, p.SetMulticastInterface(device), p.SetMulticastHopLimit(255))
-			told := p.SetControlMessage(ipv6.FlagInterface, true) == nil
-			l.send6 = func(b []byte, to netip.AddrPort) error {
-				var cm *ipv6.ControlMessage
-				if told {
-					cm = &ipv6.ControlMessage{IfIndex: device.Index}
-				}
-				_, err := p.WriteTo(b, cm, net.UDPAddrFromAddrPort(to))
-				return err
-			}
-			readers.Go(func() {
-				l.read(quit, func(b []byte) (int, int, net.Addr, error) {
-					n, cm, from, err := p.ReadFrom(b)
-					if cm != nil {
-						return n, cm.IfIndex, from, err
-					}
-					return n, 0, from, err
-				})
-			})
+			l.send6 = send
 		}
+		readers.Go(func() { l.read(quit, receive) })
 	}
 	if err := errors.Join(errs...); err != nil || len(conns) == 0 {
 		l.close()
@@ -150,7 +162,7 @@ func openLink(name string) (*link, error) {
 // read passes on the messages of this link until it is closed. A socket that
 // joined a group on one device hears what others have joined elsewhere: that
 // is not of this link.
-func (l *link) read(quit chan struct{}, receive func([]byte) (n, device int, from net.Addr, err error)) {
+func (l *link) read(quit chan struct{}, receive receiver) {
 	buf := make([]byte, maxMessage)
 	for {
 		n, device, from, err := receive(buf)
