@@ -151,7 +151,6 @@ func (s *Session) sendFeedback() {
 		if second := s.heardLast(l); second != nil && (!s.spared(second) || ago > heardAgo) {
 			s.message[0] = byte(second.id)
 			s.finish(second)
-			s.reportedAt += feedbackBusy // the next one comes later by as much: never more than a message in that time
 		}
 	}
 }
