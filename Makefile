@@ -87,7 +87,7 @@ install: build ## install wg-bond and relayd to PREFIX=/usr/local (DESTDIR is ho
 deb: build ## Debian packages of wg-bond and wg-bond-relayd, into bin/ (nfpm, version pinned in .ci/tools/go.mod)
 	GO='$(GO)' cmd/packaging/build '$(VERSION)'
 
-deb-test: test-deps deb ## install, run and remove the packages in a fresh Debian (root; needs a Debian mirror)
+deb-test: test-deps deb ## install, run, upgrade and remove the packages in a fresh Debian (root; needs a Debian mirror)
 	$(GO) test -count 1 -timeout 15m ./cmd/packaging -run TestDeb -deb '$(CURDIR)/$(BIN)' -v
 
 clean: ## remove what the other targets made here

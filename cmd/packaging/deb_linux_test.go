@@ -186,6 +186,71 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// older makes of a package one that differs in its version alone, which is lower
+// than any.
+func older(t *testing.T, deb string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "unpacked")
+	out, err := exec.Command("dpkg-deb", "--raw-extract", deb, dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	file := filepath.Join(dir, "DEBIAN/control")
+	control, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	control = regexp.MustCompile(`(?m)^Version: .*$`).ReplaceAll(control, []byte("Version: "+oldVersion))
+	if err := os.WriteFile(file, control, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(t.TempDir(), filepath.Base(deb))
+	if out, err := exec.Command("dpkg-deb", "--build", "--root-owner-group", dir, old).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return old
+}
+
+const oldVersion = "0~~"
+
+// install installs packages, or upgrades to them.
+func (m *machine) install(debs []string) {
+	m.t.Helper()
+	for _, deb := range debs {
+		text, err := os.ReadFile(deb)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.write("tmp/"+filepath.Base(deb), string(text))
+	}
+	m.sh("dpkg -i /tmp/*.deb </dev/null && rm /tmp/*.deb")
+}
+
+// upgraded upgrades a machine on which things are set up and run: none of that
+// is disturbed, and what its owner has written stays.
+func (m *machine) upgraded(debs []string, files ...string) {
+	m.t.Helper()
+	text := func() (all string) {
+		for _, file := range files {
+			data, err := os.ReadFile(filepath.Join(m.root, file))
+			if err != nil {
+				m.t.Error(err)
+			}
+			all += file + ":\n" + string(data)
+		}
+		return all
+	}
+	versions := func() string { return m.sh("dpkg-query -W -f '${Version} ' wg-bond wg-bond-relayd") }
+	before, was := text(), versions()
+	m.install(debs)
+	if now := versions(); was != oldVersion+" "+oldVersion+" " || strings.Contains(now, oldVersion) {
+		m.t.Errorf("upgraded from %q to %q", was, now)
+	}
+	if diff := cmp.Diff(before, text()); diff != "" {
+		m.t.Errorf("the upgrade has changed:\n%s", diff)
+	}
+}
+
 // TestDeb is the newcomers' way, by the README's own words: three fresh
 // Debians, on which the packages are installed, used and removed.
 //
@@ -203,14 +268,11 @@ func TestDeb(t *testing.T) {
 	if err != nil || len(debs) != 2 {
 		t.Fatalf("%q: %q, %v; want two packages", *packages, debs, err)
 	}
+	var old []string
 	for _, deb := range debs {
-		text, err := os.ReadFile(deb)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fresh.write("tmp/"+filepath.Base(deb), string(text))
+		old = append(old, older(t, deb))
 	}
-	fresh.sh("dpkg -i /tmp/*.deb && rm /tmp/*.deb")
+	fresh.install(old)
 	if info, err := os.Stat(filepath.Join(root, "etc/wg-bond/relayd.key")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("relayd's key: %v, %v", info, err)
 	}
@@ -299,6 +361,24 @@ func TestDeb(t *testing.T) {
 	if out, errOut, _ := borrower.try("wg-bond doctor wg0 --for 1s"); !strings.Contains(out, "wg0: ") {
 		t.Errorf("doctor: %s%s", out, errOut)
 	}
+
+	// Upgraded while it is up, the interface stays as it is, with the program of
+	// before, which the new one's commands understand; so does the lender's.
+	pid := func() int {
+		i := new(status.Interface)
+		if err := json.Unmarshal([]byte(borrower.sh("wg-bond status wg0 --json")), i); err != nil {
+			t.Fatal(err)
+		}
+		return i.PID
+	}
+	running := pid()
+	borrower.upgraded(debs, "etc/wireguard/wg0.conf", "etc/wireguard/wg0.bond.toml", "etc/wg-bond/relayd.key")
+	lender.upgraded(debs, "etc/wg-bond/relayd.toml", "etc/wg-bond/relayd.key")
+	if now := pid(); now != running {
+		t.Errorf("after the upgrade wg0 is process %d's, before %d's", now, running)
+	}
+	upload(t, borrower.Namespace, server.Namespace, "10.0.0.1:4001", size)
+	borrower.sh("wg-bond down wg0 && wg-bond up wg0 && ping -q -c 1 -w 20 10.0.0.1")
 
 	// Removed while it is up, it takes the interface down, and purged it leaves
 	// nothing.
