@@ -37,11 +37,11 @@ const (
 	// (algorithms.md 4.1). Between them the paths' own variation decides, each
 	// by its part of the rate.
 	queueSteady     = 20 * time.Millisecond
-	queueVarying    = 80 * time.Millisecond
+	queueVarying    = 60 * time.Millisecond
 	codelSteady     = 25 * time.Millisecond
-	codelVarying    = 100 * time.Millisecond
+	codelVarying    = 200 * time.Millisecond
 	intervalSteady  = 60 * time.Millisecond
-	intervalVarying = 200 * time.Millisecond
+	intervalVarying = 300 * time.Millisecond
 	// A path is lossy, as far as CoDel is concerned, by its loss over so many
 	// packets; lossyFull is as lossy as any.
 	lossyPackets = 2000
