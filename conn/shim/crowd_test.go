@@ -144,24 +144,25 @@ func (f sinkFunc) Deliver(pkts [][]byte) { f(pkts) }
 // echoes sends data messages and waits for each; one that is lost, as on a
 // busy machine's loopback, is followed by another.
 func (c *crowdClient) echoes(t *testing.T) {
-	deadline := time.After(wgtest.Patience)
 	again := time.NewTicker(time.Second)
 	defer again.Stop()
 	pkt := make([]byte, 1200)
 	pkt[0] = wire.TypeWGData
 	binary.LittleEndian.PutUint32(pkt[4:], c.index)
 	var counter uint64
-	for n := 0; n < crowdEach; n++ {
-		binary.LittleEndian.PutUint64(pkt[8:], counter)
-		counter++
-		c.Send([][]byte{pkt})
-		select {
-		case <-c.back:
-		case <-again.C:
-			n--
-		case <-deadline:
-			t.Errorf("client %d: %d of %d data messages came back", c.index, n, crowdEach)
-			return
+	for n := range crowdEach {
+		deadline := time.After(wgtest.Patience)
+		for back := false; !back; counter++ {
+			binary.LittleEndian.PutUint64(pkt[8:], counter)
+			c.Send([][]byte{pkt})
+			select {
+			case <-c.back:
+				back = true
+			case <-again.C:
+			case <-deadline:
+				t.Errorf("client %d: %d of %d data messages came back", c.index, n, crowdEach)
+				return
+			}
 		}
 	}
 }
@@ -176,7 +177,10 @@ func TestCrowd(t *testing.T) {
 		"shim": {200, crowdShim}, "bind": {40, crowdBind},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crowdSize, serve := c.size/wgtest.Slowness, c.serve
+			crowdSize, serve := c.size, c.serve
+			if wgtest.Slowness > 1 {
+				crowdSize = min(c.size/wgtest.Slowness, 10)
+			}
 			private := wgtest.Key(t)
 			public := private.Public()
 			c := crowd{Public: public[:]}
@@ -231,7 +235,8 @@ func TestCrowd(t *testing.T) {
 			hear("echoed")
 			wgtest.Eventually(t, "a client to cost at most 1 MiB and 8 goroutines, when all that was under way has passed", func() bool {
 				after := tell(fmt.Sprintf("after %d data messages each way", crowdEach))
-				return after.memory <= 1<<20 && after.goroutines <= 8
+				// Under the race detector memory is another's matter, and clients too few to share it.
+				return (after.memory <= 1<<20 || wgtest.Slowness > 1) && after.goroutines <= 8
 			})
 			t.Logf("processor time of the server so far: %v for all", footprint().cpu-empty.cpu)
 			in.Close()
