@@ -408,7 +408,14 @@ func (c *Controller) Rate() float64 { return c.limit(c.filter.max()) }
 // over a slower path instead.
 func (c *Controller) Prospect() float64 {
 	if c.mode == startup && c.filter.max() > 0 && c.fullRounds == 0 {
-		return c.PacingRate()
+		r := c.PacingRate()
+		if c.prior > 0 {
+			// What came back is at best as it was. Where the inner flow never
+			// fills the pipe, Startup does not end, and all would go by this
+			// path: an inner BBR was kept to one path's rate for half a minute.
+			r = min(r, max(c.prior, c.filter.max()))
+		}
+		return r
 	}
 	if c.filter.max() == 0 {
 		return c.limit(c.prior)

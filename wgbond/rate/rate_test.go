@@ -456,7 +456,13 @@ func TestRestart(t *testing.T) {
 		t.Errorf("after Restart: %s, rate %v, window %d", m, r, w)
 	}
 	p.within("pacing of 32 packets a round trip", p.c.PacingRate(), 32*1500/0.0305, 32*1500/0.03)
-	p.run(5 * (30*ms + feedbackEvery))
+	p.run(3 * (30*ms + feedbackEvery))
+	// However fast Startup paces: more than there was is not to be planned with.
+	if m, r := p.c.Mode(), p.c.PacingRate(); m != "startup" || r < 30*mbit {
+		t.Errorf("three rounds after Restart: %s at %v", m, r)
+	}
+	p.within("prospect, Mbit/s", p.c.Prospect()/mbit, 19, 21)
+	p.run(2 * (30*ms + feedbackEvery))
 	p.within("rate five rounds later, Mbit/s", p.c.Rate()/mbit, 19.6, 20.4)
 	p.run(time.Second)
 	p.within("share", p.throughput(5*time.Second)/(20*mbit), 0.98, 1.01)
