@@ -96,10 +96,14 @@ func (s *Session) helpOut(l, o *link, room int) int {
 		s.pushData(l, c, s.hist.Get(c))
 	}
 	for room > 0 && o.queue.len() > 0 && o.queue.front().size <= fits {
+		p := s.hist.Get(o.queue.front().Handle)
+		if p != nil && p.IsCopy() {
+			break // of what is stuck, perhaps on this very path
+		}
 		w := o.queue.popFront()
 		o.queued -= w.size
 		room -= w.size
-		if p := s.hist.Get(w.Handle); p != nil {
+		if p != nil {
 			s.pushData(l, w.Handle, p)
 		}
 	}

@@ -79,7 +79,7 @@ func TestSum(t *testing.T) {
 			for _, p := range tc.paths {
 				sum += p.down
 			}
-			within(t, "share of the sum", float64(f.bytes-early)*8/7/sum, tc.want, 1)
+			within(t, "share of the sum", float64(f.bytes-early)*8/7/sum, tc.want, 1.01) // what was held when it began counts
 			// A packet that start-up's overshoot drops twice, once as a repair,
 			// may come too late.
 			within(t, "packets out of order", float64(f.disorder()), 0, 3)
