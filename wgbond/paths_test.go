@@ -78,7 +78,7 @@ func TestOverload(t *testing.T) {
 	st := w.server.Status(w.now + w.serverClock)
 	within(t, "suspects", float64(st.Suspects), 0, 0)
 	within(t, "repairs", float64(st.RepairsSent), 0, 0)
-	within(t, "dropped by CoDel", float64(st.Drops["codel"]), 500, 10000)
+	within(t, "dropped by CoDel", float64(st.Drops["codel"]), 1000, 10000)
 	if t.Failed() {
 		report(t, w, f)
 	}
