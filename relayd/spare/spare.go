@@ -46,10 +46,16 @@ const (
 
 	marginMost  = 0.25 // of the capacity
 	marginLeast = 0.02
-	marginFall  = 0.85 // in each interval without a rise
-	rise        = 0.1  // of the owner's usual use is a rise …
-	riseLeast   = 0.02 // … if it is this much of the capacity
-	usualGain   = 0.1
+	// An owner who uses fullShare of the capacity wants all of it. The most of
+	// thirty seconds is a few hundredths more than the others of them, and those
+	// lent to no end: an owner's BBR takes what it has not for a rate that it had,
+	// and its ping rose by 25 ms for 2 % of the link.
+	fullShare  = 0.9 // of the capacity
+	marginFull = 0.06
+	marginFall = 0.85 // in each interval without a rise
+	rise       = 0.1  // of the owner's usual use is a rise …
+	riseLeast  = 0.02 // … if it is this much of the capacity
+	usualGain  = 0.1
 
 	memory = 30 // seconds for which a second's traffic counts for the capacity
 
@@ -151,7 +157,11 @@ func (m *Meter) reserve() {
 		return
 	}
 	m.usual += usualGain * (m.own - m.usual)
-	m.margin = max(m.margin*marginFall, marginLeast*m.capacity)
+	least := marginLeast
+	if m.own >= fullShare*m.capacity {
+		least = marginFull
+	}
+	m.margin = max(m.margin*marginFall, least*m.capacity)
 }
 
 // tryMore begins and ends pushes, while borrowers use what they may.

@@ -15,7 +15,10 @@ type link struct {
 	ceiling     uint64
 }
 
-const capacity = 1_000_000 // bytes per second
+const (
+	capacity = 1_000_000 // bytes per second
+	trickle  = 6_000     // what a borrower sends at a ceiling of 0
+)
 
 // run lets the owner want so many bytes per second, and the borrower all it may
 // have, for a time; it returns what each had.
@@ -25,7 +28,7 @@ func (l *link) run(owner float64, d time.Duration) (own, lent float64) {
 	for end := l.now + d; l.now < end; l.now += Interval {
 		may := float64(capacity)
 		if l.ceiling != None {
-			may = float64(l.ceiling)
+			may = max(float64(l.ceiling), trickle)
 		}
 		borrows := min(may, capacity-min(owner, capacity/2)) // two who push share
 		if owner+borrows <= capacity {
@@ -58,6 +61,16 @@ func TestMeter(t *testing.T) {
 	if own < 0.95*capacity || lent > 0.05*capacity {
 		t.Errorf("an owner of all had %.0f bytes/s, the borrower %.0f, of %d", own, lent, capacity)
 	}
+	// What a second carries more than others is not lent for thirty.
+	l.now += Interval
+	for range 100 {
+		l.total += uint64(0.97 * capacity * Interval.Seconds())
+		l.ceiling = l.m.Read(l.now, l.total, l.lent)
+		l.now += Interval
+	}
+	if l.ceiling > 0 {
+		t.Errorf("beside an owner who has .97 of what was seen once, %d bytes/s are lent", l.ceiling)
+	}
 	// And leaves it again.
 	l.run(0, time.Second)
 	if l.ceiling != None {
@@ -77,6 +90,7 @@ func TestMeterPushes(t *testing.T) {
 	if l.ceiling > 0.1*capacity {
 		t.Fatalf("nothing was seen beyond the owner's use, and yet %d bytes/s are lent", l.ceiling)
 	}
+	l.now += Interval
 	l.run(0.3*capacity, 20*time.Second)
 	own, lent := l.run(0.3*capacity, 10*time.Second)
 	if own < 0.29*capacity || lent < 0.6*capacity {
