@@ -65,6 +65,9 @@ const (
 	pushGain            = 0.05 // of the capacity must be gained by it
 	pushAfter           = time.Second
 	pushAtMost          = 16 * time.Second // the wait doubles with each that gained nothing
+	// Beside an owner who wants all they are rare: it shows itself what the link
+	// carries, but for one who never wants more than a part of it, all along.
+	pushFull, pushFullMost = 30 * time.Second, 4 * time.Minute
 )
 
 // Meter watches one direction of a link. The zero value is ready.
@@ -157,12 +160,17 @@ func (m *Meter) reserve() {
 		return
 	}
 	m.usual += usualGain * (m.own - m.usual)
-	least := marginLeast
-	if m.own >= fullShare*m.capacity {
-		least = marginFull
+	switch {
+	case !m.full():
+		m.margin = max(m.margin*marginFall, marginLeast*m.capacity)
+	case m.push > 0:
+		m.margin = marginLeast * m.capacity // else too little would be gained to see it
+	default:
+		m.margin = max(m.margin*marginFall, marginFull*m.capacity)
 	}
-	m.margin = max(m.margin*marginFall, least*m.capacity)
 }
+
+func (m *Meter) full() bool { return m.own >= fullShare*m.capacity }
 
 // tryMore begins and ends pushes, while borrowers use what they may.
 func (m *Meter) tryMore(now time.Duration) {
@@ -173,7 +181,14 @@ func (m *Meter) tryMore(now time.Duration) {
 		m.pushWait = 0
 	case m.push > 0:
 		m.push = 0
-		m.pushWait = max(pushAfter, min(2*m.pushWait, pushAtMost))
+		least, most := pushAfter, pushAtMost
+		if m.full() {
+			least, most = pushFull, pushFullMost
+		}
+		m.pushWait = max(least, min(2*m.pushWait, most))
+		m.pushAt = now + m.pushWait
+	case m.full() && m.pushWait < pushFull:
+		m.pushWait = pushFull
 		m.pushAt = now + m.pushWait
 	case m.ceiling >= 0 && m.borrowed > 0 && m.borrowed >= 0.7*m.ceiling && now >= m.pushAt:
 		m.begin(now, pushFirst)

@@ -91,7 +91,7 @@ func TestMeterPushes(t *testing.T) {
 		t.Fatalf("nothing was seen beyond the owner's use, and yet %d bytes/s are lent", l.ceiling)
 	}
 	l.now += Interval
-	l.run(0.3*capacity, 20*time.Second)
+	l.run(0.3*capacity, 45*time.Second)
 	own, lent := l.run(0.3*capacity, 10*time.Second)
 	if own < 0.29*capacity || lent < 0.6*capacity {
 		t.Errorf("the owner had %.0f bytes/s, the borrower %.0f, of %d", own, lent, capacity)
