@@ -180,11 +180,13 @@ func (p *dialPath) stop() {
 	p.mu.Lock()
 	quit, done, sock := p.quit, p.done, p.sock
 	p.quit = nil
+	if quit != nil {
+		close(quit) // with the lock held: a socket that open has ready now is seen here, or sees this
+	}
 	p.mu.Unlock()
 	if quit == nil {
 		return
 	}
-	close(quit)
 	if sock != nil {
 		_ = sock.Close()
 	}
