@@ -159,14 +159,7 @@ func newRoundTrip(t testing.TB, paths int, scheduler func() schedulers.Scheduler
 	must(err)
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		bufs, sizes, eps := receiver(mux.BatchSize)
-		for {
-			n, err := fns[0](bufs, sizes, eps)
-			if err != nil {
-				return
-			}
-			r.received.Add(int64(n))
-		}
+		readAll(fns[0], func(bufs [][]byte, _ []int) { r.received.Add(int64(len(bufs))) })
 	})
 	to := netip.MustParseAddrPort(wgtest.Loopback(port))
 	must(r.client.SetPeers(clientKey, []Peer{{PublicKey: serverKey.Public(), Endpoint: to}}))

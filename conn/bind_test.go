@@ -217,19 +217,14 @@ func TestGarbage(t *testing.T) {
 	defer reader.Wait()
 	defer b.Close()
 	reader.Go(func() {
-		bufs, sizes, eps := receiver(mux.BatchSize)
-		for {
-			n, err := fns[0](bufs, sizes, eps)
-			if err != nil {
-				return
-			}
-			for i := range n {
+		readAll(fns[0], func(bufs [][]byte, sizes []int) {
+			for i := range bufs {
 				if bufs[i][0] < 1 || bufs[i][0] > 4 || bufs[i][1] != 0 {
 					t.Errorf("delivered to WireGuard: % x…", bufs[i][:min(8, sizes[i])])
 				}
 			}
-			delivered.Add(uint64(n))
-		}
+			delivered.Add(uint64(len(bufs)))
+		})
 	})
 	garbage := wgtest.Garbage(1000)
 	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)

@@ -28,6 +28,18 @@ func receiver(n int) ([][]byte, []int, []wgconn.Endpoint) {
 	return bufs, make([]int, n), make([]wgconn.Endpoint, n)
 }
 
+// readAll gives each batch to f until the Bind is closed.
+func readAll(receive wgconn.ReceiveFunc, f func(bufs [][]byte, sizes []int)) {
+	bufs, sizes, eps := receiver(mux.BatchSize)
+	for {
+		n, err := receive(bufs, sizes, eps)
+		if err != nil {
+			return
+		}
+		f(bufs[:n], sizes[:n])
+	}
+}
+
 func TestQueueKeepsOrderAndEndpoints(t *testing.T) {
 	shell := mux.NewShell(nil, nil)
 	q := newQueue(shell)

@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/wg-bond/wg-bond/conn/netwatch"
 )
 
 // translator is what is known of the NAT64 of a device's network. Guarded by
@@ -31,7 +29,7 @@ func (b *Bind) translateLocked(now time.Duration) {
 	}
 	for i := range b.paths.paths {
 		p := &b.paths.paths[i]
-		if !p.Known || p.V4 != netwatch.Nowhere || p.V6 != netwatch.Everywhere || p.Relay.IsValid() {
+		if !p.WantsNAT64() {
 			continue
 		}
 		t := b.translators[p.Device]

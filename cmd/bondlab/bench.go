@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/bench"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
@@ -67,17 +66,14 @@ func (c *benchCmd) measure() error {
 		fmt.Fprintln(os.Stderr, "bondlab: interrupted")
 		os.Exit(130)
 	})
+	bin, err := programs(c.Bin)
+	if err != nil {
+		return err
+	}
 	opt := bench.Options{
-		Runs: c.Runs, Quick: c.Quick, MPTCP: !c.NoMPTCP, Lab: lab.Options{Bin: c.Bin}, Scenarios: scenarios.Files,
+		Runs: c.Runs, Quick: c.Quick, MPTCP: !c.NoMPTCP, Lab: lab.Options{Bin: bin}, Scenarios: scenarios.Files,
 		Out: c.Out, Docs: c.UpdateDocs, Version: version,
 		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
-	}
-	if opt.Lab.Bin == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		opt.Lab.Bin = filepath.Dir(self)
 	}
 	if c.Verbose {
 		opt.Lab.Log = os.Stderr
@@ -89,7 +85,7 @@ func (c *benchCmd) measure() error {
 		}
 	}
 	rows := bench.Choose(c.Scenario, c.Direction, c.CC, c.Quick)
-	err := bench.Run(rows, opt, os.Stdout)
+	err = bench.Run(rows, opt, os.Stdout)
 	measured()
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/peers"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
@@ -38,14 +37,11 @@ func (c *peersCmd) Run() error {
 	if err := sandbox.Setup(); err != nil {
 		return err
 	}
-	opt := peers.Options{Bin: c.Bin, Size: 3_000_000, Rekey: c.Rekey}
-	if opt.Bin == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		opt.Bin = filepath.Dir(self)
+	bin, err := programs(c.Bin)
+	if err != nil {
+		return err
 	}
+	opt := peers.Options{Bin: bin, Size: 3_000_000, Rekey: c.Rekey}
 	if c.Verbose {
 		opt.Log = os.Stderr
 	}

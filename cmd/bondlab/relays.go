@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
@@ -53,15 +52,12 @@ func (c *relaysCmd) Run() error {
 	if err := sandbox.Setup(); err != nil {
 		return err
 	}
-	o := relays.Options{Bin: c.Bin, Rounds: c.Rounds, For: c.For, SoftIRQ: threads,
-		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }}
-	if o.Bin == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		o.Bin = filepath.Dir(self)
+	bin, err := programs(c.Bin)
+	if err != nil {
+		return err
 	}
+	o := relays.Options{Bin: bin, Rounds: c.Rounds, For: c.For, SoftIRQ: threads,
+		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }}
 	if c.Verbose {
 		o.Log = os.Stderr
 	}

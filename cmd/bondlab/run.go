@@ -36,6 +36,16 @@ type runCmd struct {
 	Trace     string   `help:"Write the traces of both wg-bonds, for replay, into this directory." type:"path" placeholder:"DIR"`
 }
 
+// programs is the directory of the programs under test: where bondlab is, unless
+// the user says otherwise.
+func programs(dir string) (string, error) {
+	if dir != "" {
+		return dir, nil
+	}
+	self, err := os.Executable()
+	return filepath.Dir(self), err
+}
+
 func (r *runCmd) Validate() error {
 	if r.Runs < 0 {
 		return fmt.Errorf("--runs %d: want 1 or more", r.Runs)
@@ -102,14 +112,11 @@ func (r *runCmd) measure(s *scenario.Scenario) error {
 		os.Exit(130)
 	})
 
-	opt := lab.Options{Bin: r.Bin, StockServer: r.Server == "stock", Captures: r.Pcap, Traces: r.Trace}
-	if opt.Bin == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		opt.Bin = filepath.Dir(self)
+	bin, err := programs(r.Bin)
+	if err != nil {
+		return err
 	}
+	opt := lab.Options{Bin: bin, StockServer: r.Server == "stock", Captures: r.Pcap, Traces: r.Trace}
 	if r.Verbose {
 		opt.Log = os.Stderr
 	}

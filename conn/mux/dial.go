@@ -154,8 +154,8 @@ func (d *Dialled) setPathsLocked(paths []Path) {
 	var added []*dialPath
 	for _, path := range d.withoutCLAT(paths) {
 		to := choose(d.targets, path)
-		if r := d.Session.remote.Load(); path.Relay.IsValid() && r != nil && r.Peer.Addr().Is4() == to.Addr().Is4() {
-			to = r.Peer // a lease is for where the peer is, not for where it was
+		if path.Relay.IsValid() {
+			to = d.followed(to) // a lease is for where the peer is, not for where it was
 		}
 		same := func(p *dialPath) bool { return p.spec == path.PathSpec && p.servesLocked(to) }
 		if i := slices.IndexFunc(was, same); i >= 0 {
@@ -223,6 +223,14 @@ func (d *Dialled) Target() netip.AddrPort {
 	return *d.primary.Load()
 }
 
+// followed is where the peer at an address was followed to.
+func (d *Dialled) followed(to netip.AddrPort) netip.AddrPort {
+	if r := d.Session.remote.Load(); r != nil && r.Peer.Addr().Is4() == to.Addr().Is4() {
+		return r.Peer
+	}
+	return to
+}
+
 // Follow leads the direct paths of an address's family there: WireGuard has
 // found a datagram from there to be the peer's. A bonded session finds out for
 // itself, and is left alone.
@@ -259,11 +267,14 @@ func (d *Dialled) pathsLocked() (paths []Path) {
 	return paths
 }
 
-// translated reports whether a path reaches IPv4 hosts by a translator in its
-// network, for want of IPv4.
-func (p *Path) translated() bool {
-	return p.Known && !p.Relay.IsValid() && p.V4 == netwatch.Nowhere && p.V6 == netwatch.Everywhere && p.NAT64.IsValid()
+// WantsNAT64 reports whether a path reaches IPv4 hosts by a translator in its
+// network only: its device has IPv6 and no IPv4, and no relay is asked.
+func (p *Path) WantsNAT64() bool {
+	return p.Known && !p.Relay.IsValid() && p.V4 == netwatch.Nowhere && p.V6 == netwatch.Everywhere
 }
+
+// translated reports whether it has that translator.
+func (p *Path) translated() bool { return p.WantsNAT64() && p.NAT64.IsValid() }
 
 // choose finds the address for a path: the one that its device leads to best,
 // of equals the first. If that is of IPv4, which the device has not, it is the

@@ -143,18 +143,10 @@ func (p *dialPath) route(sock Socket) route {
 	r := route{sock: sock, to: p.to, direct: p.lease == nil, count: p.spec.Count}
 	p.mu.Unlock()
 	if r.direct {
-		r.to = p.followed(r.to)
+		r.to = p.d.followed(r.to)
 	}
 	r.overhead = overhead(r.to.Addr())
 	return r
-}
-
-// followed is where the peer at an address was followed to.
-func (p *dialPath) followed(to netip.AddrPort) netip.AddrPort {
-	if m := p.d.Session.remote.Load(); m != nil && m.Peer.Addr().Is4() == to.Addr().Is4() {
-		return m.Peer
-	}
-	return to
 }
 
 // overhead is the size of the IP and UDP headers, bytes.
@@ -490,7 +482,7 @@ func (p *dialPath) link() Link {
 	}
 	if p.lease != nil {
 		l.Lease = p.lease.describe()
-	} else if to := p.followed(p.to); to != p.d.Target() {
+	} else if to := p.d.followed(p.to); to != p.d.Target() {
 		l.To = to
 	}
 	return l
