@@ -306,6 +306,34 @@ func TestBorrowedIsNotLentOn(t *testing.T) {
 	}
 }
 
+// TestRouteThatChanges: a lease that follows the routes ends when they lead by
+// another device, and is had again if that is one to lend, not if it is a tunnel.
+func TestRouteThatChanges(t *testing.T) {
+	o := newOffice(t, func(c *Config) { c.Tunnel = func(device string) bool { return device == "wg0" } })
+	route := "wwan0"
+	o.d.egress = func(*surroundings, netip.AddrPort) string { return route }
+	c := o.client(aliceKey, 1, server)
+	c.want(lease.Granted)
+	first := o.at(c)
+	route = "" // for a moment there is none
+	o.d.expire(o.now)
+	if o.at(c) != first {
+		t.Error("the lease ended, though nothing is known of another way")
+	}
+	route = "eth0"
+	o.d.expire(o.now)
+	c.want(lease.Refused)
+	o.pass(10*time.Second, c)
+	if l := o.at(c); l == nil || l == first || l.link.device != "eth0" {
+		t.Errorf("by the new device there is %+v", l)
+	}
+	route = "wg0"
+	o.d.expire(o.now)
+	if s := c.want(lease.Refused); s.Reason != lease.Unreachable || !strings.Contains(s.Text, "not lent on") || len(o.d.loans) != 0 {
+		t.Errorf("the route leads into the lender's tunnel now: %+v, %d leases", s, len(o.d.loans))
+	}
+}
+
 func TestRelayReachedThroughItself(t *testing.T) {
 	// A lease on the lender's own port, which only a test allows: what is sent
 	// comes in again at the front door, where the lender's own socket has no

@@ -22,6 +22,28 @@ func (r *Relay) Pause(paused bool) {
 	r.Review()
 }
 
+// Offer is what whoever is near may be told of what is lent: to all of them, or
+// only to those listed and invited.
+func (r *Relay) Offer() (terms lease.Terms, open bool) {
+	s, why := r.book.Judge(time.Now(), r.cfg.PrivateKey.Public(), true)
+	if open = why == "" && s.Kind == access.Stranger; !open {
+		s = access.Standing{Left: lease.Unlimited}
+	}
+	return r.terms(s), open
+}
+
+// terms are what somebody may have, within what the lender lends.
+func (r *Relay) terms(standing access.Standing) lease.Terms {
+	t := lease.Terms{Rate: standing.Meter.Rate(), Left: standing.Left}
+	if rate := r.cfg.Ledger.Rate; rate > 0 && (t.Rate == 0 || rate < t.Rate) {
+		t.Rate = rate
+	}
+	if left := r.ledger.Left(); left != access.Unlimited {
+		t.Left = min(t.Left, left)
+	}
+	return t
+}
+
 // shut says why nothing is lent now; empty if it is.
 func (d *desk) shut() string {
 	now, rules := d.wall(), &d.relay.cfg.When
@@ -46,12 +68,16 @@ func (d *desk) shut() string {
 	return ""
 }
 
-// refusesDevice says why nothing is lent by a device; empty if it is.
-func (d *desk) refusesDevice(device string) string {
-	if d.relay.cfg.When.NotOnWiFi && d.relay.cfg.Sys.IsWiFi(device) {
-		return "the lender is on Wi-Fi, whose link is somebody else's"
+// refusesDevice says why nothing is lent by a device; nil if it is.
+func (d *desk) refusesDevice(device string) *lease.Refuse {
+	switch {
+	case d.relay.cfg.Tunnel(device):
+		d.log.Warn("the way to a target leads through a tunnel of our own; set device to the link that is to be lent", "tunnel", device)
+		return &lease.Refuse{Reason: lease.Unreachable, Text: "the way there leads through a tunnel of the lender's, which is not lent on"}
+	case d.relay.cfg.When.NotOnWiFi && d.relay.cfg.Sys.IsWiFi(device):
+		return &lease.Refuse{Reason: lease.Paused, Text: "the lender is on Wi-Fi, whose link is somebody else's"}
 	}
-	return ""
+	return nil
 }
 
 // leastLeft is what must be left of a month's volume to be of use: a full packet.

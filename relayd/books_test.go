@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/relayd/ledger"
 	"github.com/wg-bond/wg-bond/relayd/when"
@@ -43,7 +45,8 @@ func TestPause(t *testing.T) {
 	c.want(lease.Granted)
 }
 
-// TestWhen: leases end when the hour is over or the battery low, and begin again.
+// TestWhen: leases end when the hour is over, the battery low or in use, or the
+// link a Wi-Fi, and begin again.
 func TestWhen(t *testing.T) {
 	root := t.TempDir()
 	supply := filepath.Join(root, "class/power_supply/BAT0")
@@ -64,10 +67,14 @@ func TestWhen(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := newOffice(t, func(c *Config) {
-		c.When, c.Sys = when.Rules{Hours: []when.Hours{hours}, BatteryFloor: 20}, when.Sys{Root: root}
+		c.When = when.Rules{Hours: []when.Hours{hours}, BatteryFloor: 20, NotOnWiFi: true}
+		c.Sys = when.Sys{Root: root}
 	})
 	clock := wall
 	o.d.wall = func() time.Time { return clock }
+	o.d.egress = func(*surroundings, netip.AddrPort) string { return "net0" }
+	wifi := filepath.Join(root, "class/net/net0/phy80211")
+	mains := func(only bool) { o.d.relay.cfg.When.OnlyOnMains = only }
 	c := o.client(aliceKey, 1, server)
 	c.want(lease.Granted)
 	for _, step := range []struct {
@@ -79,9 +86,15 @@ func TestWhen(t *testing.T) {
 		{func() { clock = wall }, true, ""},
 		{func() { battery("19", "Discharging") }, false, "battery"},
 		{func() { battery("19", "Charging") }, true, ""},
+		{func() { mains(true) }, true, ""},
+		{func() { battery("80", "Discharging") }, false, "runs on its battery"},
+		{func() { mains(false) }, true, ""},
+		{func() { _ = os.MkdirAll(wifi, 0o755) }, false, "Wi-Fi"},
+		{func() { _ = os.Remove(wifi) }, true, ""},
 	} {
 		step.change()
 		o.d.expire(o.now)
+		o.pass(5*time.Second, c) // in which who was refused asks again
 		st := c.settle()
 		if (st.State == lease.Granted) != step.lends || !strings.Contains(st.Text, step.text) {
 			t.Errorf("%+v, want lending %v, %q", st, step.lends, step.text)
@@ -126,6 +139,57 @@ func TestQuotaEndsLeases(t *testing.T) {
 	}
 	if st := c.settle(); st.State != lease.Refused || !strings.Contains(st.Text, "used up") {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestRateIsForAll: the lender's rate bounds all borrowers and both directions
+// together, and each is told of it.
+func TestRateIsForAll(t *testing.T) {
+	const rate = 100_000
+	o := newOffice(t, func(c *Config) { c.Ledger = ledger.Config{Rate: rate} })
+	a, b := o.client(aliceKey, 1, server), o.client(bobKey, 2, server)
+	if got := a.want(lease.Granted).Terms.Rate; got != rate {
+		t.Errorf("the borrower is told of %d bytes/s", got)
+	}
+	b.want(lease.Granted)
+	up, down, out := o.at(a), o.at(b), newBuffers(batch)
+	up.heard.Store(int64(o.now) + 1)
+	before, end := up.total.Left(), o.now+10*time.Second
+	for o.now < end {
+		o.now += 10 * time.Millisecond
+		o.d.relay.listeners[0].dispatch(o.now, datagrams(1, 972, a))
+		back := datagrams(1, 972, b)
+		back[0].Peer = server
+		down.fromTarget(o.now, back, nil)
+		up.up.take(out)
+	}
+	if carried := before - up.total.Left(); carried < 10*rate || carried > 10*rate+rate/4+2000 {
+		t.Errorf("%d bytes in 10 s at %d a second, of twice as many", carried, rate)
+	}
+}
+
+// TestOffer: what is told to those nearby is what a lease of theirs would have.
+func TestOffer(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ledger.json")
+	offer := func(o access.Open, l ledger.Config) (lease.Terms, bool) {
+		l.File = file
+		return newOffice(t, func(c *Config) { c.Open, c.Ledger = o, l }).d.relay.Offer()
+	}
+	open := access.Open{Leases: 1, Rate: 100, PerDay: 1e6}
+	for _, c := range []struct {
+		what  string
+		open  access.Open
+		lends ledger.Config
+		want  lease.Terms
+	}{
+		{"all to those listed", access.Open{}, ledger.Config{}, lease.Terms{Left: lease.Unlimited}},
+		{"some to those listed", access.Open{}, ledger.Config{Rate: 500, Quota: 5e9}, lease.Terms{Rate: 500, Left: 5e9}},
+		{"little to all", open, ledger.Config{}, lease.Terms{Rate: 100, Left: 1e6}},
+		{"little to all, and hardly more to anybody", open, ledger.Config{Rate: 50, Quota: 3e5}, lease.Terms{Rate: 50, Left: 3e5}},
+	} {
+		if got, open := offer(c.open, c.lends); got != c.want || open != (c.open.Leases > 0) {
+			t.Errorf("%s: %+v, open %v, want %+v", c.what, got, open, c.want)
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ type desk struct {
 	responder *control.Responder
 	policy    targetPolicy
 	look      func() surroundings
+	egress    func(here *surroundings, target netip.AddrPort) (device string)
 	wall      func() time.Time
 	book      *access.Book
 	open      func(target netip.AddrPort) (*udp.Socket, error)
@@ -79,6 +80,7 @@ func newDesk(r *Relay, rand io.Reader) (*desk, error) {
 		relay: r, log: r.cfg.Log,
 		policy:   targetPolicy{private: r.cfg.AllowPrivateTargets, loopback: r.cfg.AllowLoopbackTargets},
 		look:     r.look,
+		egress:   (*surroundings).egress,
 		wall:     time.Now,
 		book:     r.book,
 		open:     r.openWAN,
@@ -367,19 +369,7 @@ func (d *desk) request(now time.Duration, from home, s *session, f *lease.Reques
 	}
 	l := s.loan
 	l.expires, l.lifetime = now+lifetime, lifetime
-	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: d.terms(standing)})
-}
-
-// terms are what somebody may have, within what the lender lends.
-func (d *desk) terms(standing access.Standing) lease.Terms {
-	t := lease.Terms{Rate: standing.Meter.Rate(), Left: standing.Left}
-	if rate := d.relay.cfg.Ledger.Rate; rate > 0 && (t.Rate == 0 || rate < t.Rate) {
-		t.Rate = rate
-	}
-	if left := d.relay.ledger.Left(); left != access.Unlimited {
-		t.Left = min(t.Left, left)
-	}
-	return t
+	d.tell(s, from, &lease.Grant{ID: f.ID, Lifetime: lifetime, Terms: d.relay.terms(standing)})
 }
 
 // lookAround is look, and whether anything is lent.
@@ -434,13 +424,9 @@ func (d *desk) grant(now time.Duration, here *surroundings, s *session, standing
 	if full != "" {
 		d.end(left, lease.Busy, "a newer lease of the same borrower takes its place")
 	}
-	device := here.egress(target)
-	if d.relay.cfg.Tunnel(device) {
-		d.log.Warn("the way to a target leads through a tunnel of our own; set device to the link that is to be lent", "target", target, "tunnel", device)
-		return nil, &lease.Refuse{Reason: lease.Unreachable, Text: "the way there leads through a tunnel of the lender's, which is not lent on"}
-	}
-	if text := d.refusesDevice(device); text != "" {
-		return nil, &lease.Refuse{Reason: lease.Paused, Text: text}
+	device := d.egress(here, target)
+	if refusal := d.refusesDevice(device); refusal != nil {
+		return nil, refusal
 	}
 	wan, err := d.open(target)
 	if err != nil {
@@ -540,12 +526,20 @@ func (d *desk) expire(now time.Duration) {
 			d.end(l, refusal.Reason, refusal.Text)
 			continue
 		}
-		if text := d.refusesDevice(l.link.device); text != "" {
-			d.end(l, lease.Paused, text)
-			continue
-		}
 		if text := d.refusesTarget(&here, l.target); text != "" { // it was not when the lease began
 			d.end(l, lease.BadTarget, text)
+			continue
+		}
+		device := d.egress(&here, l.target) // routes may have changed
+		if device == "" {
+			device = l.link.device
+		}
+		if refusal := d.refusesDevice(device); refusal != nil {
+			d.end(l, refusal.Reason, refusal.Text)
+			continue
+		}
+		if device != l.link.device {
+			d.end(l, lease.Ended, "the way there leads by another device now")
 			continue
 		}
 		switch {

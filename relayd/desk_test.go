@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
 	"github.com/wg-bond/wg-bond/wgbond/wire"
@@ -266,6 +267,21 @@ func TestSessionsOfOnePeerAreBounded(t *testing.T) {
 	}
 	if len(o.d.sessions) != maxSessionsPerPeer {
 		t.Errorf("%d sessions, want %d", len(o.d.sessions), maxSessionsPerPeer)
+	}
+}
+
+// TestSessionsOfAllAreBounded: where anybody may knock, any number of keys does.
+func TestSessionsOfAllAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some hundred handshakes")
+	}
+	o := newOffice(t, func(c *Config) { c.Open = access.Open{Leases: 1} })
+	for n := range maxSessions + 50 {
+		o.now += 250 * time.Millisecond
+		o.client(control.Key{3: byte(n), 4: byte(n >> 8), 5: 1}, n, server).settle()
+	}
+	if n := len(o.d.sessions); n != maxSessions+1 || len(o.d.loans) != 1 {
+		t.Errorf("%d sessions and %d leases, want %d without a lease and 1", n, len(o.d.loans), maxSessions)
 	}
 }
 

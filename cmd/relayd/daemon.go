@@ -7,13 +7,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/internal/ctl"
 	"github.com/wg-bond/wg-bond/cmd/internal/uapi"
 	"github.com/wg-bond/wg-bond/relayd"
-	"github.com/wg-bond/wg-bond/relayd/access"
 	"github.com/wg-bond/wg-bond/relayd/discover"
+	"github.com/wg-bond/wg-bond/relayd/lease"
 )
 
 // daemon is what a relayd at work does beside forwarding.
@@ -39,8 +38,10 @@ func (d *daemon) announce(ctx context.Context, log *slog.Logger) {
 	}
 	a := discover.Announcer{Devices: d.cfg.Announce, Log: log, Service: func() (discover.Service, bool) {
 		s := discover.Service{Name: name, Key: d.cfg.PrivateKey.Public(), Port: d.relay.Addrs()[0].Port()}
-		if st, why := d.relay.Book().Judge(time.Now(), s.Key, true); why == "" && st.Kind == access.Stranger {
-			s.Terms = discover.Terms{Open: true, Rate: st.Meter.Rate(), Left: st.Left, Limited: d.cfg.Open.PerDay > 0}
+		terms, open := d.relay.Offer()
+		s.Terms = discover.Terms{Open: open, Rate: terms.Rate}
+		if terms.Left != lease.Unlimited {
+			s.Terms.Left, s.Terms.Limited = terms.Left, true
 		}
 		return s, true
 	}}

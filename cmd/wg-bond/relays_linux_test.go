@@ -45,8 +45,8 @@ func TestLendersNearby(t *testing.T) {
 			port, name, key, lender.dir, name, more))
 		return func() *exec.Cmd { cmd, _ := lender.background("relayd", "--config", file); return cmd }
 	}
-	anna := lend("Anna", 51900, "[[allow]]\npublic-key = \""+publicA+"\"\n")
-	bob := lend("Bob", 51901, fmt.Sprintf("state-dir = \"%s/bob\"\n", lender.dir))
+	anna := lend("Anna", 51900, "rate = \"500 Mbit/s\"\n[[allow]]\npublic-key = \""+publicA+"\"\n")
+	bob := lend("Bob", 51901, fmt.Sprintf("state-dir = \"%s/bob\"\nvolume = \"5 GB\"\n", lender.dir))
 
 	client.file("wgbt-n2.bond.toml", "[[path]]\ndevice = \"wgbt-p1\"\n[[path]]\ndevice = \"wgbt-p2\"\nrelay = \"auto\"\n")
 	conf := client.file("wgbt-n2.conf", "[Interface]\nPrivateKey = "+privateA+"\nAddress = 10.77.0.2/24\nTable = off\n[Peer]\nPublicKey = "+publicB+"\nAllowedIPs = 10.77.0.0/24\nEndpoint = 10.99.1.2:51820\nPersistentKeepalive = 1\n")
@@ -93,7 +93,8 @@ func TestLendersNearby(t *testing.T) {
 		t.Errorf("borrow says %q", out)
 	}
 	await("wgbt-p1 wgbt-p2-relay-Anna wgbt-p2-relay-Bob")
-	for _, want := range []string{`(?m)^Anna-\S+ +wgbt-p2 +10\.99\.2\.2:51900 +by invitation .* wgbt-n2 +active +[0-9.]+ ms`, `(?m)^Bob-\S+ +wgbt-p2 +10\.99\.2\.2:51901`} {
+	for _, want := range []string{`(?m)^Anna-\S+ +wgbt-p2 +10\.99\.2\.2:51900 +by invitation +500\.00 Mbit/s +- +wgbt-n2 +active +[0-9.]+ ms`,
+		`(?m)^Bob-\S+ +wgbt-p2 +10\.99\.2\.2:51901 +by invitation +- +[45]\.\d+ G`} {
 		eventually(t, "relays to say "+want, func() bool {
 			return regexp.MustCompile(want).MatchString(client.Run("wg-bond", "relays", "--wait=1s"))
 		})

@@ -14,7 +14,7 @@
 //	key=BASE64          what relayd pubkey prints
 //	who=open            open to all nearby; else "invited": by invitation or list
 //	rate=BYTES          per second, of whole IP packets; absent: no limit
-//	left=BYTES          of what is open to all; absent: no limit
+//	left=BYTES          of this month's volume, or of what is open to all; absent: no limit
 //
 // Nothing of this is to be trusted: whoever is on the link can say it. A
 // borrower believes the key only as far as the handshake bears it out, and the
@@ -52,7 +52,7 @@ const (
 type Terms struct {
 	Open bool   // to whoever is near; else by invitation, or to those it lists
 	Rate uint64 // bytes per second of whole IP packets; 0: no limit
-	Left uint64 // bytes, of what is open to all; 0 with Limited: nothing
+	Left uint64 // bytes, of the month's volume or of what is open to all; 0 with Limited: nothing
 	// Limited tells that Left counts.
 	Limited bool
 }
