@@ -67,8 +67,9 @@ func Run(rows []Row, opt Options, w io.Writer) error {
 		time.Now().Add(report.Estimate).Format("15:04"))
 	opt.Progress("load average %s on %d processors\n", report.Machine.LoadBefore, report.Machine.Processors)
 	var failed error
+	have := shelf{}
 	for _, j := range jobs {
-		if err := j.run(opt); err != nil {
+		if err := j.run(opt, have); err != nil {
 			opt.Progress("%s: %v\n", j.scenario.Name, err)
 			for _, o := range j.rows {
 				o.Notes = append(o.Notes, err.Error())
@@ -110,7 +111,7 @@ func arrange(rows []Row, opt Options) (jobs []*job, err error) {
 
 // run measures a scenario's rows. An error is one of all rows; those of one are
 // among its notes.
-func (j *job) run(opt Options) error {
+func (j *job) run(opt Options, have shelf) error {
 	for _, o := range j.rows {
 		var err error
 		if o.Virtual, err = virtual.Run(j.scenario, o.traffic()); err != nil {
@@ -130,7 +131,7 @@ func (j *job) run(opt Options) error {
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
-		o.measure(l, opt)
+		o.measure(l, opt, have)
 		if o.Load, err = before.load(); err != nil {
 			return errors.Join(err, l.Close())
 		}
@@ -147,16 +148,18 @@ func (o *Outcome) traffic() experiment.Traffic {
 	return experiment.Traffic{Upload: o.Upload, Congestion: o.Congestion}
 }
 
-// measure makes all runs of a row.
-func (o *Outcome) measure(l *lab.Lab, opt Options) {
+// measure makes all runs of a row. What fails is noted, and tried again in the
+// next run if it would not come there anyway.
+func (o *Outcome) measure(l *lab.Lab, opt Options, have shelf) {
 	s := l.Scenario
-	o.Result = &experiment.Result{Scenario: s, Runs: opt.Runs, Series: make([]experiment.Series, 1)}
-	series := &o.Result.Series[0]
-	series.Traffic, series.Single = o.traffic(), make([][]experiment.Reading, len(s.Links))
 	long := s.Workload.Bulk
 	defer func() { s.Workload.Bulk = long }()
 	for n := range opt.Runs {
 		for _, st := range steps(s, opt, n) {
+			key := o.key(s, st)
+			if len(have[key]) >= st.wanted {
+				continue
+			}
 			s.Workload.Bulk = st.bulk
 			subject := experiment.Subject{As: st.as, Link: l.Links[st.link]}
 			got, err := experiment.Measure(l, subject, o.traffic())
@@ -168,16 +171,21 @@ func (o *Outcome) measure(l *lab.Lab, opt Options) {
 				continue
 			}
 			opt.Progress("%-26s %d/%d %-9s %s\n", o.Name(), n+1, opt.Runs, subject, got.Describe())
-			switch st.as {
-			case experiment.Bonded:
-				series.Bonded = append(series.Bonded, got)
-			case experiment.Reference:
-				series.Reference = append(series.Reference, got)
-			case experiment.MPTCP:
-				series.MPTCP = append(series.MPTCP, got)
-			default:
-				series.Single[st.link] = append(series.Single[st.link], got)
-			}
+			have[key] = append(have[key], got)
+		}
+	}
+	series := experiment.Series{Traffic: o.traffic(), Single: make([][]experiment.Reading, len(s.Links))}
+	for _, st := range steps(s, opt, 0) {
+		readings := have[o.key(s, st)]
+		switch st.as {
+		case experiment.Bonded:
+			series.Bonded = readings
+		case experiment.Reference:
+			series.Reference = readings
+		case experiment.MPTCP:
+			series.MPTCP = readings
+		default:
+			series.Single[st.link] = readings
 		}
 	}
 	if s.Workload.Alike {
@@ -185,20 +193,14 @@ func (o *Outcome) measure(l *lab.Lab, opt Options) {
 			series.Single[k] = series.Single[0]
 		}
 	}
+	if n := len(series.Bonded); n < opt.Runs {
+		o.Notes = append(o.Notes, fmt.Sprintf("%d runs, not %d", n, opt.Runs))
+	}
+	o.Result = &experiment.Result{Scenario: s, Runs: opt.Runs, Series: []experiment.Series{series}}
 }
 
-// complete tells whether there are figures of the row.
-func (o *Outcome) complete() bool {
-	if o.Result == nil || len(o.Result.Series[0].Bonded) == 0 {
-		return false
-	}
-	for _, s := range o.Result.Series[0].Single {
-		if len(s) == 0 {
-			return false
-		}
-	}
-	return true
-}
+// measured tells whether there are figures of the row.
+func (o *Outcome) measured() bool { return o.Result != nil && len(o.Result.Series[0].Bonded) > 0 }
 
 // create makes a file in a directory that it makes if need be.
 func create(dir, name string) (*os.File, error) {

@@ -41,12 +41,9 @@ func names(rows []Row) (list []string) {
 }
 
 func TestChoose(t *testing.T) {
-	all := Choose(nil, "", nil, false)
+	all := Choose(nil, "", nil)
 	if len(all) != len(Rows) {
 		t.Errorf("%d rows of %d when nothing is chosen", len(all), len(Rows))
-	}
-	if quick := Choose(nil, "", nil, true); len(quick) != len(Rows)-len(tooLong) {
-		t.Errorf("%d quick rows, want all of %d but %q", len(quick), len(Rows), tooLong)
 	}
 	for _, test := range []struct {
 		scenarios []string
@@ -60,14 +57,14 @@ func TestChoose(t *testing.T) {
 		{[]string{"unequal"}, "down", []string{"bbr"}, []string{"unequal-bbr-down"}},
 		{[]string{"./mine.toml"}, "", nil, []string{".-mine-cubic-down"}},
 	} {
-		if got := names(Choose(test.scenarios, test.direction, test.controls, true)); !slices.Equal(got, test.want) {
+		if got := names(Choose(test.scenarios, test.direction, test.controls)); !slices.Equal(got, test.want) {
 			t.Errorf("%q %q %q: got %q, want %q", test.scenarios, test.direction, test.controls, got, test.want)
 		}
 	}
-	if up := Choose([]string{"cold"}, "up", nil, false); len(up[0].Aims) != 1 || up[0].Aims[0].Metric != "time_bonded" {
+	if up := Choose([]string{"cold"}, "up", nil); len(up[0].Aims) != 1 || up[0].Aims[0].Metric != "time_bonded" {
 		t.Errorf("the upload's aims are %v, want the download's", up[0].Aims)
 	}
-	if other := Choose([]string{"cold"}, "down", []string{"bbr"}, false); other[0].Aims != nil {
+	if other := Choose([]string{"cold"}, "down", []string{"reno"}); other[0].Aims != nil {
 		t.Errorf("aims %v for an inner TCP that has none", other[0].Aims)
 	}
 }
@@ -114,23 +111,24 @@ func full(t *testing.T) *experiment.Result {
 	}
 }
 
-// TestQuickFits: five quick runs of all rows take less than fifty minutes.
+// TestQuickFits: five quick runs of all rows take less than 45 minutes.
 func TestQuickFits(t *testing.T) {
 	opt := Options{Runs: 5, Quick: true, MPTCP: true, Scenarios: scenarios.Files}
-	jobs, err := arrange(Choose(nil, "", nil, true), opt)
+	jobs, err := arrange(Choose(nil, "", nil), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := estimate(jobs, opt); e > 50*time.Minute || e < 10*time.Minute {
-		t.Errorf("estimated at %v, want 10 to 50 minutes", e)
+	if e := estimate(jobs, opt); e > 45*time.Minute || e < 10*time.Minute {
+		t.Errorf("estimated at %v, want 10 to 45 minutes", e)
 	}
 }
 
 func TestReport(t *testing.T) {
 	o := &Outcome{Row: Row{"seed", "cubic", false, []Aim{best(.9), ab(.5)}}, Result: full(t), Virtual: full(t)}
 	missing := &Outcome{Row: Row{"cold", "bbr", true, []Aim{best(1)}}, Notes: []string{"run 1: broken\nbadly"}}
+	notYet := &Outcome{Row: Row{"equal", "cubic", false, []Aim{ab(.9)}}}
 	loaded := &Outcome{Row: Row{"four", "cubic", false, []Aim{best(.9)}}, Result: full(t), Load: Load{Others: 1, Idle: 1}}
-	r := Report{Outcomes: []*Outcome{o, missing, loaded}}
+	r := Report{Outcomes: []*Outcome{o, missing, loaded, notYet}}
 	var text, object bytes.Buffer
 	if err := r.Markdown(&text); err != nil {
 		t.Fatal(err)
@@ -138,7 +136,8 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"| seed | cubic | down | × best path | ≥ 0.9 | 1 | 1 | 1 | 0.958 | met",
 		"| seed | cubic | down | AB | ≥ 0.5 | 0 | 0 | 0 | -0.0425 | **missed**",
-		"| cold | bbr | up | × best path | ≥ 1 | – | – | – | – | not measured",
+		"| cold | bbr | up | × best path | ≥ 1 | – | – | – | – | **failed** |",
+		"| equal | cubic | down | AB | ≥ 0.9 | – | – | – | – | not measured |",
 		"* cold-bbr-up: run 1: broken\n",
 		"* four-cubic-down: not to be trusted: other programs used 1.0 processors\n",
 	} {
@@ -158,7 +157,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal(object.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Rows) != 3 || got.Rows[0].Real["speedup"].Median != 1 || got.Rows[1].Real != nil || got.Rows[1].Direction != "up" {
+	if len(got.Rows) != 4 || got.Rows[0].Real["speedup"].Median != 1 || got.Rows[1].Real != nil || got.Rows[1].Direction != "up" {
 		t.Errorf("JSON: %+v", got)
 	}
 }
@@ -222,7 +221,7 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rows := Choose([]string{file}, "both", []string{"cubic"}, true)
+	rows := Choose([]string{file}, "both", []string{"cubic"})
 	opt := Options{
 		Runs: 1, Quick: true, MPTCP: lab.CanMPTCP() == nil, Lab: lab.Options{Bin: bin}, Scenarios: scenarios.Files,
 		Out: filepath.Join(dir, "out"), Docs: doc, Progress: t.Logf,
@@ -261,5 +260,46 @@ func TestVirtual(t *testing.T) {
 	}
 	if _, err := virtual.Run(s, experiment.Traffic{Congestion: "reno"}); err == nil {
 		t.Error("there is a model of Reno?")
+	}
+}
+
+// TestShared: rows share the measurements of stock wireguard-go over the same
+// links, and nothing else.
+func TestShared(t *testing.T) {
+	opt := Options{Runs: 5, Quick: true, MPTCP: true, Scenarios: scenarios.Files}
+	jobs, err := arrange(Choose([]string{"lossy", "lossy-slow", "shuffled", "unequal", "many2", "many8", "outage", "cellular"}, "down", []string{"cubic"}), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := map[string]string{} // scenario and link → key
+	rows := map[string][]string{}
+	for _, j := range jobs {
+		o := j.rows[0]
+		for _, st := range steps(j.scenario, opt, 0) {
+			key := o.key(j.scenario, st)
+			if st.as == experiment.StockAlone {
+				alone[o.Scenario+" "+j.scenario.Links[st.link].Name] = key
+			}
+			rows[key] = append(rows[key], o.Scenario)
+		}
+	}
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"lossy fast", "lossy-slow fast", true}, // baselines have no loss
+		{"lossy slow", "shuffled slow", true},
+		{"lossy fast", "lossy slow", false},
+		{"unequal fast", "lossy fast", false}, // with fetches
+		{"many2 p0", "many8 p0", true},
+		{"many2 p0", "outage own", true}, // as long, without the outage
+		{"cellular own", "cellular lent", false},
+	} {
+		if got := alone[test.a] == alone[test.b]; got != test.same || alone[test.a] == "" {
+			t.Errorf("%s and %s: the same %v, want %v: %q, %q", test.a, test.b, got, test.same, alone[test.a], alone[test.b])
+		}
+	}
+	if n := len(rows[alone["lossy fast"]]); n != 3 {
+		t.Errorf("lossy's fast link is in %d rows, want 3", n)
 	}
 }

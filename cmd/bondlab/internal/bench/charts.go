@@ -19,7 +19,7 @@ func (j *job) charts(dir string) error {
 		return nil
 	}
 	for _, o := range j.rows {
-		if !o.complete() {
+		if !o.measured() {
 			continue
 		}
 		f, err := create(dir, o.Name()+".png")
@@ -74,8 +74,16 @@ func (o *Outcome) figure() *chart.Panels {
 		gap.Lines, rtt.Lines = append(gap.Lines, gaps), append(rtt.Lines, pings)
 	}
 	add(run, "bonded", 4, false)
-	best := slices.MaxFunc(s.Single, func(a, b []experiment.Reading) int { return cmp.Compare(middle(a).Goodput, middle(b).Goodput) })
-	add(middle(best), "stock, best path", 0, true)
+	var alone []experiment.Reading
+	for _, single := range s.Single {
+		if len(single) > 0 {
+			alone = append(alone, middle(single))
+		}
+	}
+	if len(alone) > 0 {
+		best := slices.MaxFunc(alone, func(a, b experiment.Reading) int { return cmp.Compare(a.Goodput, b.Goodput) })
+		add(best, "stock, best path", 0, true)
+	}
 	if len(s.MPTCP) > 0 {
 		add(middle(s.MPTCP), "kernel MPTCP", 1, true)
 	}

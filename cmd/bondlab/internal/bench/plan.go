@@ -3,10 +3,14 @@
 package bench
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
+	"github.com/wg-bond/wg-bond/wgbond/sim"
 )
 
 // Quick runs are that short: long enough for a TCP that starts on such links to
@@ -24,11 +28,12 @@ func shorten(s *scenario.Scenario) {
 	if w.Bulk == 0 {
 		return
 	}
+	if slices.Contains(tooLong, s.Name) {
+		return // what they are about comes late
+	}
 	long := quickBulk
-	for _, l := range s.Links {
-		if l.Down.Cell != nil || l.Down.Trace != "" {
-			long = quickCell
-		}
+	if drawn(s) {
+		long = quickCell
 	}
 	for _, e := range s.Events {
 		long = max(long, time.Duration(e.At+e.For)+afterward)
@@ -42,48 +47,122 @@ type step struct {
 	as   experiment.As
 	link int // of StockAlone
 	bulk scenario.Duration
+	// wanted is how many readings there shall be after it: with as many it is
+	// left out.
+	wanted int
 }
 
-// steps lists what run number n measures of a scenario. Baselines and peers come
-// in every run, in quick ones in the first and every third after it. Baselines
-// have no events, so they need not be as long.
+// steps lists what run number n measures of a scenario. What rows are compared
+// with comes in every run, in quick ones once: over links that do not vary it is
+// the same every time within a hundredth. Over drawn links it comes in every
+// third run, and what is to be equalled (Reference) in all. Baselines have no
+// events, so they need not be as long.
 func steps(s *scenario.Scenario, opt Options, n int) (list []step) {
 	w := &s.Workload
-	if !opt.Quick || n%3 == 0 {
-		bulk := w.Bulk
-		if opt.Quick && len(s.Events) > 0 {
-			bulk = min(bulk, scenario.Duration(quickBulk))
+	add := func(as experiment.As, link int, bulk scenario.Duration, wanted int) {
+		list = append(list, step{as, link, bulk, wanted})
+	}
+	alone, peers := n+1, n+1
+	if opt.Quick {
+		alone, peers = 1, 1
+		if drawn(s) {
+			alone += n / 3
 		}
-		for k := range s.Links {
-			if k == 0 || !w.Alike {
-				list = append(list, step{experiment.StockAlone, k, bulk})
+		if slices.Contains(tooLong, s.Name) {
+			if n == 0 { // once, and nothing beside it
+				add(experiment.Bonded, 0, w.Bulk, 1)
 			}
-		}
-		if opt.MPTCP && !w.Alike && !w.Reference {
-			list = append(list, step{as: experiment.MPTCP, bulk: w.Bulk})
-		}
-		if w.Reference {
-			list = append(list, step{as: experiment.Reference, bulk: w.Bulk})
+			return list
 		}
 	}
-	return append(list, step{as: experiment.Bonded, bulk: w.Bulk})
+	bulk := w.Bulk
+	if opt.Quick && len(s.Events) > 0 {
+		bulk = min(bulk, scenario.Duration(quickBulk))
+	}
+	for k := range s.Links {
+		if k == 0 || !w.Alike {
+			add(experiment.StockAlone, k, bulk, alone)
+		}
+	}
+	if opt.MPTCP && !w.Alike && !w.Reference {
+		add(experiment.MPTCP, 0, w.Bulk, peers)
+	}
+	if w.Reference {
+		add(experiment.Reference, 0, w.Bulk, n+1)
+	}
+	add(experiment.Bonded, 0, w.Bulk, n+1)
+	return list
 }
 
-// What a measurement takes beside its transfers, and a laboratory to be built:
-// measured on two processors.
+// drawn tells whether links vary by themselves.
+func drawn(s *scenario.Scenario) bool {
+	return slices.ContainsFunc(s.Links, func(l scenario.Link) bool { return l.Down.Cell != nil || l.Down.Trace != "" })
+}
+
+// shelf has all readings, by what was measured (Outcome.key).
+type shelf map[string][]experiment.Reading
+
+// key names what a step measures. It is the row's own, but for stock
+// wireguard-go over a link: several rows have the same links, and the same
+// transfers over them.
+func (o *Outcome) key(s *scenario.Scenario, st step) string {
+	own := fmt.Sprint(o.Name(), st.as, st.link)
+	if st.as != experiment.StockAlone {
+		return own
+	}
+	l := &s.Links[st.link]
+	way := l // whose way its packets go
+	for i := range s.Links {
+		if s.Links[i].Name == l.Behind {
+			way = &s.Links[i]
+		}
+	}
+	w := s.Workload
+	same := struct {
+		Relayed  bool
+		Down, Up sim.LinkConfig
+		Workload scenario.Workload
+		Traffic  experiment.Traffic
+	}{
+		l.Via != "", way.Down.Config(w.CleanBaseline), way.Up.Config(w.CleanBaseline),
+		scenario.Workload{
+			Download: w.Download, Bulk: st.bulk, Skip: w.Skip, Ping: w.Ping, Fetch: w.Fetch, Flows: w.Flows, Repeat: w.Repeat, Against: w.Against,
+		}, o.traffic(),
+	}
+	for _, c := range []*sim.LinkConfig{&same.Down, &same.Up} {
+		if c.Trace != nil || c.Loss > 0 || c.Burst != nil || c.Overtaken != nil || c.Jitter > 0 {
+			return own // drawn: by seeds and traces
+		}
+		c.Seed = 0 // of nothing, then
+	}
+	b, err := json.Marshal(same)
+	if err != nil {
+		return own
+	}
+	return string(b)
+}
+
+// What a measurement takes beside its transfers, a laboratory to be built, and a
+// row in virtual time: measured on two processors.
 const (
-	overhead = 900 * time.Millisecond
-	building = 2 * time.Second
+	overhead  = 900 * time.Millisecond
+	building  = 2 * time.Second
+	computing = 1200 * time.Millisecond
 )
 
-// Estimate is how long rows will take.
+// estimate is how long rows will take.
 func estimate(jobs []*job, opt Options) (sum time.Duration) {
+	have := map[string]int{}
 	for _, j := range jobs {
 		sum += building
-		for range j.rows {
+		for _, o := range j.rows {
+			sum += computing
 			for n := range opt.Runs {
 				for _, st := range steps(j.scenario, opt, n) {
-					sum += overhead + j.takes(st)
+					if key := o.key(j.scenario, st); have[key] < st.wanted {
+						have[key]++
+						sum += overhead + j.takes(st)
+					}
 				}
 			}
 		}

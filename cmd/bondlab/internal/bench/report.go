@@ -28,7 +28,7 @@ type figures map[string]experiment.Metric
 
 // real and virtual are the figures of both, by name; nil: there are none.
 func (o *Outcome) real() figures {
-	if !o.complete() {
+	if !o.measured() {
 		return nil
 	}
 	return byName(o.Result)
@@ -39,6 +39,15 @@ func (o *Outcome) virtual() figures {
 		return nil
 	}
 	return byName(o.Virtual)
+}
+
+// loaded says why the row's figures are not to be trusted; empty: they are, or
+// there are none.
+func (o *Outcome) loaded() string {
+	if !o.measured() {
+		return ""
+	}
+	return o.Load.Loaded()
 }
 
 func byName(r *experiment.Result) figures {
@@ -109,19 +118,22 @@ func (r *Report) Markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "wg-bond %s, %s: %d runs, %s, in %v. Linux %s, %d × %s; load average before %s, after %s.\n\n",
 		r.Options.Version, r.Machine.Start.UTC().Format("2006-01-02 15:04 MST"), r.Options.Runs, kind, r.Took.Round(time.Second),
 		r.Machine.Kernel, r.Machine.Processors, r.Machine.Processor, r.Machine.LoadBefore, r.Machine.LoadAfter)
-	b.WriteString("| scenario | inner TCP | way | figure | aim | real kernel: median [min, max] | virtual time | stock, best path | kernel MPTCP | |\n")
+	b.WriteString("| scenario | inner TCP | way | figure | aim | real kernel: median [min, max] | virtual time | stock, best path | kernel MPTCP | verdict |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, o := range r.Outcomes {
 		real, virtual := o.real(), o.virtual()
 		for _, a := range o.Aims {
 			verdict := "not measured"
+			if len(o.Notes) > 0 {
+				verdict = "**failed**" // see the notes
+			}
 			if m, ok := real[a.Metric]; ok {
 				verdict = "**missed**"
 				if a.met(m.Median) {
 					verdict = "met"
 				}
 			}
-			if o.Load.Loaded() != "" {
+			if o.loaded() != "" {
 				verdict += ", loaded"
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %v | %s | %s | %s | %s | %s |\n", o.Scenario, o.Congestion, o.Way(), a.What, a,
@@ -142,7 +154,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	}
 	for _, o := range r.Outcomes {
 		notes := o.Notes
-		if why := o.Load.Loaded(); why != "" {
+		if why := o.loaded(); why != "" {
 			notes = append(notes, "not to be trusted: "+why)
 		}
 		for _, n := range notes {
@@ -177,7 +189,7 @@ func (r *Report) JSON(w io.Writer) error {
 	for _, o := range r.Outcomes {
 		x := row{
 			Scenario: o.Scenario, Congestion: o.Congestion, Direction: o.Way(), Real: o.real(), Virtual: o.virtual(),
-			Load: o.Load, Loaded: o.Load.Loaded(), Notes: o.Notes,
+			Load: o.Load, Loaded: o.loaded(), Notes: o.Notes,
 		}
 		for _, a := range o.Aims {
 			x.Aims = append(x.Aims, aim{a.Metric, a.AtMost, a.Value})

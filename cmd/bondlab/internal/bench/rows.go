@@ -49,28 +49,28 @@ func ping(v float64) Aim {
 // an upload of the same name have the same aims.
 var Rows = []Row{
 	{"seed", "cubic", false, []Aim{best(1.92)}},
+	{"seed", "bbr", false, []Aim{best(1.92)}},
 	{"equal", "cubic", false, []Aim{ab(.96)}},
 	{"equal", "bbr", false, []Aim{ab(.92)}},
-	{"unequal", "cubic", false, []Aim{ab(.93), ping(100), {"fetch_p50", "10 kB beside it, s", true, .25}}},
-	{"unequal", "bbr", false, []Aim{best(.97)}},
+	{"unequal", "cubic", false, []Aim{ab(.93), ping(100), fetch}},
+	{"unequal", "bbr", false, []Aim{best(.97), ping(100), fetch}},
 	{"equalised", "bbr", false, []Aim{ab(.80)}},
 	{"lossy", "cubic", false, []Aim{ab(.85)}},
+	{"lossy", "bbr", false, []Aim{best(.97)}},
 	{"lossy-slow", "cubic", false, []Aim{ab(.85)}},
 	{"lossy-little", "cubic", false, []Aim{ab(.90)}},
 	{"extreme", "cubic", false, []Aim{best(.98), ping(30)}},
 	{"four", "cubic", false, []Aim{ab(.90)}},
-	{"cellular", "cubic", false, []Aim{ab(.85), {"ping_p95", "ping p95, ms", true, 400}}},
+	{"four", "bbr", false, []Aim{ab(.90)}},
+	{"cellular", "cubic", false, []Aim{ab(.85), late}},
+	{"cellular", "bbr", false, []Aim{ab(.85), late}},
 	{"bad-neighbour", "cubic", false, []Aim{best(.97)}},
-	{"cold", "cubic", false, []Aim{{"time_bonded", "3 MB, s", true, 1.36}}},
-	{"outage", "cubic", false, []Aim{
-		{"gap_max", "longest gap, ms", true, 300},
-		{"ping_loss", "pings lost", true, 0},
-		{"during_share", "× other path meanwhile", false, .95},
-		{"after_share", "of the sum, from 1 s after the return", false, .95},
-	}},
+	{"cold", "cubic", false, []Aim{cold}},
+	{"cold", "bbr", false, []Aim{cold}},
+	{"outage", "cubic", false, outage},
+	{"outage", "bbr", false, outage},
 
 	{"seed", "cubic", true, []Aim{best(1.92)}},
-	{"equal", "cubic", true, []Aim{ab(.96)}},
 	{"unequal", "cubic", true, []Aim{ab(.93), ping(100)}},
 	{"four", "cubic", true, []Aim{ab(.90)}},
 	{"many1", "cubic", false, []Aim{best(.97)}},
@@ -85,18 +85,30 @@ var Rows = []Row{
 	{"rekey", "cubic", false, []Aim{{"ping_gap", "longest time without a ping's answer, ms", true, 120}}},
 }
 
-// tooLong are the scenarios that take longer than quick runs have; they are
-// measured when named, or without Quick.
+var (
+	fetch  = Aim{"fetch_p50", "10 kB beside it, s", true, .25}
+	late   = Aim{"ping_p95", "ping p95, ms", true, 400}
+	cold   = Aim{"time_bonded", "3 MB, s", true, 1.36}
+	outage = []Aim{
+		{"gap_max", "longest gap, ms", true, 300},
+		{"ping_loss", "pings lost", true, 0},
+		{"during_share", "× other path meanwhile", false, .95},
+		{"after_share", "of the sum, from 1 s after the return", false, .95},
+	}
+)
+
+// tooLong are the scenarios that cannot be made shorter: a quick bench measures
+// them once.
 var tooLong = []string{"rekey"}
 
 // Choose picks the rows of these scenarios (none: all), for these directions
 // ("down", "up", "both"; "": as the rows are) and congestion controls (none: as
 // the rows are). Rows that the list does not have come without aims.
-func Choose(scenarios []string, direction string, controls []string, quick bool) (rows []Row) {
+func Choose(scenarios []string, direction string, controls []string) (rows []Row) {
 	names := scenarios
 	if len(names) == 0 {
 		for _, r := range Rows {
-			if !slices.Contains(names, r.Scenario) && !(quick && slices.Contains(tooLong, r.Scenario)) {
+			if !slices.Contains(names, r.Scenario) {
 				names = append(names, r.Scenario)
 			}
 		}

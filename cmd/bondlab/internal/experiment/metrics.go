@@ -76,7 +76,9 @@ func (r *Result) Of(s Series) (out []Metric) {
 	goodput := func(r Reading) float64 { return r.Goodput / 1e6 }
 
 	best, singles := 0, make([]float64, len(s.Single))
+	alone := true // every path was measured, and carried something
 	for k, readings := range s.Single {
+		alone = alone && len(readings) > 0
 		if singles[k] = measure.Mean(each(readings, goodput)); singles[k] > singles[best] {
 			best = k
 		}
@@ -84,10 +86,11 @@ func (r *Result) Of(s Series) (out []Metric) {
 	}
 	add("goodput_single_best", "Mbit/s", each(s.Single[best], goodput))
 	add("goodput_bonded", "Mbit/s", each(s.Bonded, goodput))
-	if singles[best] > 0 {
+	alone = alone && singles[best] > 0
+	if alone {
 		add("speedup", "ratio", each(s.Bonded, func(r Reading) float64 { return goodput(r) / singles[best] }))
 	}
-	if len(singles) > 1 {
+	if alone && len(singles) > 1 {
 		add("ab", "ratio", each(s.Bonded, func(r Reading) float64 { return measure.Benefit(goodput(r), singles) }))
 	}
 	if r.Scenario.Workload.Download > 0 {
@@ -125,8 +128,10 @@ func (r *Result) Of(s Series) (out []Metric) {
 	for _, c := range singles {
 		sum += c
 	}
-	add("during_share", "ratio", those(s.Bonded, func(r Reading) float64 { return r.During / 1e6 / singles[best] }))
-	add("after_share", "ratio", those(s.Bonded, func(r Reading) float64 { return r.After / 1e6 / sum }))
+	if alone {
+		add("during_share", "ratio", those(s.Bonded, func(r Reading) float64 { return r.During / 1e6 / singles[best] }))
+		add("after_share", "ratio", those(s.Bonded, func(r Reading) float64 { return r.After / 1e6 / sum }))
+	}
 	if r.Scenario.Workload.Against {
 		add("goodput_against", "Mbit/s", each(s.Bonded, func(r Reading) float64 { return r.Against / 1e6 }))
 	}
@@ -134,14 +139,18 @@ func (r *Result) Of(s Series) (out []Metric) {
 		add("goodput_reference", "Mbit/s", each(s.Reference, goodput))
 		mean := measure.Mean(each(s.Reference, goodput))
 		add("of_reference", "ratio", each(s.Bonded, func(r Reading) float64 { return goodput(r) / mean }))
-		add("ab_lost", "ratio", each(s.Bonded, func(r Reading) float64 {
-			return measure.Benefit(mean, singles) - measure.Benefit(goodput(r), singles)
-		}))
+		if alone {
+			add("ab_lost", "ratio", each(s.Bonded, func(r Reading) float64 {
+				return measure.Benefit(mean, singles) - measure.Benefit(goodput(r), singles)
+			}))
+		}
 	}
 	if len(s.MPTCP) > 0 {
 		add("goodput_mptcp", "Mbit/s", each(s.MPTCP, goodput))
-		add("speedup_mptcp", "ratio", each(s.MPTCP, func(r Reading) float64 { return goodput(r) / bare / singles[best] }))
-		if len(singles) > 1 {
+		if alone {
+			add("speedup_mptcp", "ratio", each(s.MPTCP, func(r Reading) float64 { return goodput(r) / bare / singles[best] }))
+		}
+		if alone && len(singles) > 1 {
 			add("ab_mptcp", "ratio", each(s.MPTCP, func(r Reading) float64 { return measure.Benefit(goodput(r)/bare, singles) }))
 		}
 		if r.Scenario.Workload.Download > 0 {
