@@ -45,6 +45,7 @@ type job struct {
 // Outcome is what a row gave.
 type Outcome struct {
 	Row
+	About   string             // the scenario's, in a line
 	Result  *experiment.Result // with one series; nil if nothing could be measured
 	Virtual *experiment.Result // nil: not there, see Notes
 	Load    Load
@@ -104,7 +105,7 @@ func arrange(rows []Row, opt Options) (jobs []*job, err error) {
 			by[r.Scenario] = j
 			jobs = append(jobs, j)
 		}
-		j.rows = append(j.rows, &Outcome{Row: r})
+		j.rows = append(j.rows, &Outcome{Row: r, About: j.scenario.About})
 	}
 	return jobs, nil
 }

@@ -52,8 +52,8 @@ func TestChoose(t *testing.T) {
 		want      []string
 	}{
 		{[]string{"rekey"}, "", nil, []string{"rekey-cubic-down"}},
-		{[]string{"seed", "cold"}, "down", nil, []string{"seed-cubic-down", "cold-cubic-down"}},
-		{[]string{"cold"}, "both", nil, []string{"cold-cubic-down", "cold-cubic-up"}},
+		{[]string{"page", "four"}, "down", nil, []string{"page-cubic-down", "four-cubic-down", "four-bbr-down"}},
+		{[]string{"page"}, "both", nil, []string{"page-cubic-down", "page-cubic-up"}},
 		{[]string{"unequal"}, "down", []string{"bbr"}, []string{"unequal-bbr-down"}},
 		{[]string{"./mine.toml"}, "", nil, []string{".-mine-cubic-down"}},
 	} {
@@ -124,7 +124,7 @@ func TestQuickFits(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	o := &Outcome{Row: Row{"seed", "cubic", false, []Aim{best(.9), ab(.5)}}, Result: full(t), Virtual: full(t)}
+	o := &Outcome{Row: Row{"seed", "cubic", false, []Aim{best(.9), ab(.5)}}, Result: full(t), Virtual: full(t), About: "two links"}
 	missing := &Outcome{Row: Row{"cold", "bbr", true, []Aim{best(1)}}, Notes: []string{"run 1: broken\nbadly"}}
 	notYet := &Outcome{Row: Row{"equal", "cubic", false, []Aim{ab(.9)}}}
 	loaded := &Outcome{Row: Row{"four", "cubic", false, []Aim{best(.9)}}, Result: full(t), Load: Load{Others: 1, Idle: 1}}
@@ -139,6 +139,7 @@ func TestReport(t *testing.T) {
 		"| cold | bbr | up | × best path | ≥ 1 | – | – | – | – | **failed** |",
 		"| equal | cubic | down | AB | ≥ 0.9 | – | – | – | – | not measured |",
 		"* cold-bbr-up: run 1: broken\n",
+		"* *seed*: two links\n",
 		"* four-cubic-down: not to be trusted: other programs used 1.0 processors\n",
 	} {
 		if !strings.Contains(text.String(), want) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,6 +153,12 @@ func (r *Report) Markdown(w io.Writer) error {
 			real.median("ping_p50"), real.median("ping_p95"), real.median("gap_max"), real.median("cpu_packet"), real.median("cpu_packet_single_best"),
 			o.virtual().median("goodput_bonded"), o.Load.Others, o.Load.Late.Round(100*time.Microsecond))
 	}
+	for i, o := range r.Outcomes {
+		if !slices.ContainsFunc(r.Outcomes[:i], func(e *Outcome) bool { return e.Scenario == o.Scenario }) {
+			fmt.Fprintf(&b, "\n* *%s*: %s", o.Scenario, o.About)
+		}
+	}
+	b.WriteString("\n")
 	for _, o := range r.Outcomes {
 		notes := o.Notes
 		if why := o.loaded(); why != "" {
