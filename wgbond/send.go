@@ -154,6 +154,31 @@ func (s *Session) requeue(h feedback.Handle, p *packet, from *int) {
 	*from++
 }
 
+// fitQueue keeps the send queue within its bound after paths gave packets
+// back. What goes is what enqueue would have refused had it known: the newest.
+func (s *Session) fitQueue() {
+	over := s.queue.bytes + s.express.bytes - queueBytes
+	keep := s.queue.len()
+	for ; over > 0 && keep > 0; keep-- {
+		over -= s.queue.at(keep - 1).size
+	}
+	for i := keep; i < s.queue.len(); i++ { // in order, so that the notices join
+		w := *s.queue.at(i)
+		s.queue.bytes -= w.size
+		switch p := s.hist.Get(w.Handle); {
+		case p == nil:
+		case p.IsCopy():
+			s.counts.drop(dropCopy)
+			s.hist.Drop(w.Handle)
+		default:
+			s.voidPacket(w.Handle, p, dropQueueFull)
+		}
+	}
+	for s.queue.len() > keep {
+		s.queue.popBack()
+	}
+}
+
 func classOf(size int) schedulers.Class {
 	if size <= schedulers.SmallSize {
 		return schedulers.Small
@@ -437,6 +462,7 @@ func (s *Session) rebind() {
 		}
 		s.exec.SetBacklog(s.now, l.id, l.queued)
 	}
+	s.fitQueue()
 }
 
 // rebindVarying is how much a path must vary for that: a steady one that was

@@ -268,6 +268,7 @@ func (s *Session) advance() {
 			s.checkLink(l)
 		}
 	}
+	s.fitQueue()
 	if s.active() && s.now >= s.planAt {
 		s.makePlan()
 	}

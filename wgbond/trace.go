@@ -259,7 +259,7 @@ func (t *tracer) watchOrder() {
 	}
 	if blocked && !t.gapped {
 		t.gapped, t.gap, t.gapAt = true, name, t.s.now
-		t.ev.gap = trace.Gap{Packet: name, Missing: g.To - g.From, Held: held}
+		t.ev.gap = trace.Gap{Packet: name, Missing: t.s.order.Missing(g), Held: held}
 		t.record(&t.ev.gap)
 	}
 	t.disorder("late", is.Late-was.Late)

@@ -436,6 +436,18 @@ func (b *Buffer) Gap() (Gap, bool) {
 	return g, true
 }
 
+// Missing is how many packets of a gap that Gap returned now have not come:
+// without those that went ahead (Params.Express) and those that are void.
+func (b *Buffer) Missing(g Gap) uint64 {
+	s, n := b.streams[0], g.To-g.From
+	for c := g.From; c < min(g.To, s.top); c++ {
+		if test(s.gone, s.slot(c)) {
+			n--
+		}
+	}
+	return n
+}
+
 // Held is the number of packets and of their buffers' bytes that wait.
 func (b *Buffer) Held() (packets, bytes int) { return b.held, b.bytes }
 

@@ -480,6 +480,30 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestMissing: what went ahead and what is void is no part of a gap, though its
+// counters are.
+func TestMissing(t *testing.T) {
+	b := New(Params{Express: 2})
+	b.KeyPair(0, 'a', 0, 0)
+	b.Heard(0, 1)
+	b.Packet(1, 0, 'a', 1, []byte("a1")) // express
+	b.Void(2, 'a', 3, 5)
+	b.Packet(3, 0, 'a', 7, []byte("large"))
+	g, ok := b.Gap()
+	if n := b.Missing(g); !ok || g.To != 7 || n != 4 { // 0, 2, 5, 6
+		t.Errorf("gap %+v, %v: %d are missing, want 4", g, ok, n)
+	}
+	b = New(Params{}) // a key pair that ends far away
+	b.KeyPair(0, 'a', 0, 0)
+	b.KeyPair(0, 'b', 1, 0)
+	b.Heard(0, 1)
+	b.KeyPairEnd(0, 'a', 1<<60)
+	b.Packet(1, 0, 'b', 0, []byte("b0"))
+	if g, ok := b.Gap(); !ok || b.Missing(g) != 1<<60 {
+		t.Errorf("gap %+v, %v", g, ok)
+	}
+}
+
 // TestExpressPasses: a packet of at most Params.Express goes on at once, does
 // not hold up what follows, and says nothing of its path.
 func TestExpressPasses(t *testing.T) {

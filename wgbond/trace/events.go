@@ -430,7 +430,7 @@ func (e *Got) append(o object) object {
 // later ones are here.
 type Gap struct {
 	Packet
-	Missing uint64 `json:"missing"` // counters in a row
+	Missing uint64 `json:"missing"` // packets, to the lowest that waits; not what is void or went ahead
 	Held    int    `json:"held"`    // packets that wait
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wg-bond/wg-bond/schedulers"
 	"github.com/wg-bond/wg-bond/wgbond/trace"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
 const (
@@ -19,6 +20,9 @@ const (
 	burstLosses = 5
 	// What follows within together is one note.
 	together = 100 * time.Millisecond
+	// A packet of up to expressSize bytes may have gone ahead of those before it
+	// (wgbond/express.go): it tells nothing of its path.
+	expressSize = wire.ExpressSize + 48
 	// busyPackets in the busySpan before it make a silence one.
 	busyPackets = 50
 )
@@ -180,7 +184,7 @@ func (n *notables) got(t time.Duration, e *trace.Got) {
 	n.running++
 	n.came, n.cameAt = *e, t
 	n.lastGot[e.Path] = t
-	if n.gapped && e.Pair == n.gap.Pair && e.Counter > n.gap.Counter {
+	if n.gapped && e.Pair == n.gap.Pair && e.Counter > n.gap.Counter && e.Size > expressSize {
 		n.newer[e.Path]++
 	}
 }
@@ -217,7 +221,7 @@ func (n *notables) gapEnd(t time.Duration, e *trace.GapEnd) {
 	}
 	missing := ""
 	if n.gap.Missing > 1 {
-		missing = fmt.Sprintf(" and the %d after it", n.gap.Missing-1)
+		missing = fmt.Sprintf(" and %d after it", n.gap.Missing-1)
 	}
 	n.say(t-e.For.Duration(), -1, "reordering waits %s for packet %d%s: %s", span(e.For), e.Counter, missing, cause)
 }

@@ -207,6 +207,7 @@ func TestCauses(t *testing.T) {
 	end := func(why string) *trace.GapEnd {
 		return &trace.GapEnd{Packet: gap.Packet, Why: why, For: 60_000}
 	}
+	ahead := &trace.Got{Path: 1, Packet: trace.Packet{Pair: 1, Counter: 8}, Size: expressSize} // of what waits behind 5
 	open := []trace.Entry{at(0, got(0, 3)), at(0, got(1, 4)), at(10, got(0, 6)), at(10, gap)}
 	for _, test := range []struct {
 		name string
@@ -214,6 +215,8 @@ func TestCauses(t *testing.T) {
 		want string
 	}{
 		{"path behind", []trace.Entry{at(20, got(0, 7)), at(70, got(1, 5)), at(70, end("filled"))},
+			"reordering waits 60 ms for packet 5: it came by b, which had brought nothing later: the path is that far behind, or was silent"},
+		{"small ones go ahead", []trace.Entry{at(20, got(0, 7)), at(40, ahead), at(70, got(1, 5)), at(70, end("filled"))},
 			"reordering waits 60 ms for packet 5: it came by b, which had brought nothing later: the path is that far behind, or was silent"},
 		{"repaired", []trace.Entry{at(20, got(1, 7)), at(70, got(1, 5)), at(70, end("filled"))},
 			"reordering waits 60 ms for packet 5: it came by b, which had brought 1 later ones: sent again, or out of order on the path"},
