@@ -23,6 +23,8 @@ type benchCmd struct {
 	CC         []string `name:"cc" help:"The inner TCP's congestion control. Default: as the rows are." enum:"cubic,bbr" placeholder:"cubic,bbr"`
 	Runs       int      `help:"How often to measure." default:"5"`
 	Quick      bool     `help:"Transfers of 8 to 17 s, baselines and peers once: all rows in under 45 minutes."`
+	Virtual    bool     `help:"In virtual time only: the column of that name, the same on every machine, in a minute. No root, no programs."`
+	Trace      string   `help:"Write the traces of both ends, for replay, into this directory: of virtual time ROW-client.jsonl and ROW-server.jsonl, else client-1.jsonl, server-1.jsonl and so on." type:"path" placeholder:"DIR"`
 	NoMPTCP    bool     `name:"no-mptcp" help:"Leave out the kernel's multipath TCP."`
 	Out        string   `help:"Write table.md, table.json and a chart of every row into this directory." type:"path" placeholder:"DIR"`
 	UpdateDocs string   `help:"Put the tables into this Markdown file, between its marks." type:"existingfile" placeholder:"FILE"`
@@ -39,6 +41,9 @@ func (c *benchCmd) Validate() error {
 
 // Run measures the design's table; see runCmd.Run for the two halves.
 func (c *benchCmd) Run() error {
+	if c.Virtual {
+		return c.bench("")
+	}
 	if _, err := exec.LookPath("curl"); err != nil {
 		return measure.ErrNoCurl
 	}
@@ -70,9 +75,16 @@ func (c *benchCmd) measure() error {
 	if err != nil {
 		return err
 	}
+	err = c.bench(bin)
+	measured()
+	return err
+}
+
+// bench measures, with the programs in a directory.
+func (c *benchCmd) bench(bin string) error {
 	opt := bench.Options{
-		Runs: c.Runs, Quick: c.Quick, MPTCP: !c.NoMPTCP, Lab: lab.Options{Bin: bin}, Scenarios: scenarios.Files,
-		Out: c.Out, Docs: c.UpdateDocs, Version: version,
+		Runs: c.Runs, Quick: c.Quick, MPTCP: !c.NoMPTCP && !c.Virtual, Lab: lab.Options{Bin: bin}, Scenarios: scenarios.Files,
+		Virtual: c.Virtual, Out: c.Out, Traces: c.Trace, Docs: c.UpdateDocs, Version: version,
 		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
 	}
 	if c.Verbose {
@@ -84,8 +96,11 @@ func (c *benchCmd) measure() error {
 			opt.MPTCP = false
 		}
 	}
-	rows := bench.Choose(c.Scenario, c.Direction, c.CC)
-	err = bench.Run(rows, opt, os.Stdout)
-	measured()
-	return err
+	if c.Trace != "" && !c.Virtual {
+		if err := os.MkdirAll(c.Trace, 0o755); err != nil {
+			return err
+		}
+		opt.Lab.Traces = c.Trace
+	}
+	return bench.Run(bench.Choose(c.Scenario, c.Direction, c.CC), opt, os.Stdout)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/virtual"
+	"github.com/wg-bond/wg-bond/wgbond"
 )
 
 // Options say how to measure rows.
@@ -28,9 +29,11 @@ type Options struct {
 	Runs      int
 	Quick     bool // shorter transfers, see shorten
 	MPTCP     bool // measure the kernel's multipath TCP, too
+	Virtual   bool // in virtual time only
 	Lab       lab.Options
 	Scenarios fs.FS
 	Out       string // directory for table.md, table.json and charts; empty: none
+	Traces    string // directory for traces of Virtual's bonded runs, see record; empty: none
 	Docs      string // a Markdown file to put the tables into, see Update; empty: none
 	Version   string // of what is measured
 	Progress  func(format string, args ...any)
@@ -64,8 +67,10 @@ func Run(rows []Row, opt Options, w io.Writer) error {
 		report.Outcomes = append(report.Outcomes, j.rows...)
 	}
 	report.Estimate = estimate(jobs, opt)
-	opt.Progress("%d rows, %d runs: about %v, until %s\n", len(rows), opt.Runs, report.Estimate.Round(time.Minute),
-		time.Now().Add(report.Estimate).Format("15:04"))
+	if !opt.Virtual {
+		opt.Progress("%d rows, %d runs: about %v, until %s\n", len(rows), opt.Runs, report.Estimate.Round(time.Minute),
+			time.Now().Add(report.Estimate).Format("15:04"))
+	}
 	opt.Progress("load average %s on %d processors\n", report.Machine.LoadBefore, report.Machine.Processors)
 	var failed error
 	have := shelf{}
@@ -114,10 +119,12 @@ func arrange(rows []Row, opt Options) (jobs []*job, err error) {
 // among its notes.
 func (j *job) run(opt Options, have shelf) error {
 	for _, o := range j.rows {
-		var err error
-		if o.Virtual, err = virtual.Run(j.scenario, o.traffic()); err != nil {
+		if err := o.compute(j.scenario, opt); err != nil {
 			o.Notes = append(o.Notes, fmt.Sprintf("no virtual time: %v", err))
 		}
+	}
+	if opt.Virtual {
+		return nil
 	}
 	l, err := lab.Build(j.scenario, opt.Lab)
 	if err != nil {
@@ -143,6 +150,26 @@ func (j *job) run(opt Options, have shelf) error {
 		}
 	}
 	return l.Close()
+}
+
+// compute runs a row in virtual time. Its traces, if they are wanted, are
+// NAME-client.jsonl and NAME-server.jsonl.
+func (o *Outcome) compute(s *scenario.Scenario, opt Options) (err error) {
+	var record func(wgbond.Role) io.Writer
+	if opt.Virtual && opt.Traces != "" {
+		var files [2]*os.File
+		for role, end := range []string{wgbond.Client: "client", wgbond.Server: "server"} {
+			f, err := create(opt.Traces, o.Name()+"-"+end+".jsonl")
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			files[role] = f
+		}
+		record = func(r wgbond.Role) io.Writer { return files[r] }
+	}
+	o.Virtual, err = virtual.Run(s, o.traffic(), record)
+	return err
 }
 
 func (o *Outcome) traffic() experiment.Traffic {

@@ -17,11 +17,13 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/measure"
+	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/replay"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/sandbox"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/scenario"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/virtual"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/web"
 	"github.com/wg-bond/wg-bond/cmd/bondlab/scenarios"
+	"github.com/wg-bond/wg-bond/wgbond/trace"
 )
 
 // TestMain runs the tests in a sandbox; the laboratory's web server is this
@@ -241,13 +243,41 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestVirtualOnly: without a laboratory a row has its figure in virtual time, a
+// verdict by that, and traces that replay reads.
+func TestVirtualOnly(t *testing.T) {
+	dir := t.TempDir()
+	opt := Options{Runs: 1, Quick: true, Virtual: true, Traces: dir, Scenarios: scenarios.Files, Progress: t.Logf}
+	var out bytes.Buffer
+	if err := Run(Choose([]string{"cold"}, "", []string{"cubic"}), opt, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "| cold | cubic | down | 3 MB, s | ≤ 1.36 | – | 1."; !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "| met |") {
+		t.Errorf("no %q, or not met:\n%s", want, out.String())
+	}
+	for _, end := range []string{"client", "server"} {
+		f, err := os.Open(filepath.Join(dir, "cold-cubic-down-"+end+".jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		h, entries, err := trace.Read(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run, err := replay.Gather(h, entries, replay.Options{}); err != nil || len(run.Paths()) != 2 {
+			t.Errorf("%s: %v, %v", end, run, err)
+		}
+	}
+}
+
 // TestVirtual: the laboratory's links in virtual time are those of the judge.
 func TestVirtual(t *testing.T) {
 	s, err := scenario.Find(scenarios.Files, "seed")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := virtual.Run(s, experiment.Traffic{Congestion: "cubic"})
+	r, err := virtual.Run(s, experiment.Traffic{Congestion: "cubic"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +289,7 @@ func TestVirtual(t *testing.T) {
 	if f["speedup"].Median < 1.8 || f["speedup"].Median > 2 {
 		t.Errorf("bonded is %.2f times as fast, want 1.8 to 2", f["speedup"].Median)
 	}
-	if _, err := virtual.Run(s, experiment.Traffic{Congestion: "reno"}); err == nil {
+	if _, err := virtual.Run(s, experiment.Traffic{Congestion: "reno"}, nil); err == nil {
 		t.Error("there is a model of Reno?")
 	}
 }

@@ -128,7 +128,11 @@ func (r *Report) Markdown(w io.Writer) error {
 			if len(o.Notes) > 0 {
 				verdict = "**failed**" // see the notes
 			}
-			if m, ok := real[a.Metric]; ok {
+			judged := real
+			if r.Options.Virtual {
+				judged = virtual
+			}
+			if m, ok := judged[a.Metric]; ok {
 				verdict = "**missed**"
 				if a.met(m.Median) {
 					verdict = "met"

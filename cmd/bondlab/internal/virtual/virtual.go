@@ -8,6 +8,7 @@ package virtual
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
@@ -25,8 +26,9 @@ import (
 // stock WireGuard), all bonded, and the reference if the scenario wants one. It
 // is the same every time. A Workload.Repeat is made once: the first time.
 //
-// Events other than outages are of programs, and make an error.
-func Run(s *scenario.Scenario, t experiment.Traffic) (*experiment.Result, error) {
+// record, unless it is nil, says where the traces of the bonded run's two ends
+// go. Events other than outages are of programs, and make an error.
+func Run(s *scenario.Scenario, t experiment.Traffic, record func(wgbond.Role) io.Writer) (*experiment.Result, error) {
 	series := experiment.Series{Traffic: t, Single: make([][]experiment.Reading, len(s.Links))}
 	for k := range s.Links {
 		if s.Workload.Alike && k > 0 {
@@ -43,7 +45,7 @@ func Run(s *scenario.Scenario, t experiment.Traffic) (*experiment.Result, error)
 		}
 		series.Single[k] = []experiment.Reading{got}
 	}
-	bonded := func(s *scenario.Scenario, clean bool) ([]experiment.Reading, error) {
+	bonded := func(s *scenario.Scenario, clean bool, record func(wgbond.Role) io.Writer) ([]experiment.Reading, error) {
 		j, err := build(s, t, clean, s.Events)
 		if err != nil {
 			return nil, err
@@ -51,6 +53,7 @@ func Run(s *scenario.Scenario, t experiment.Traffic) (*experiment.Result, error)
 		if _, err := builtin.New(s.Scheduler); err != nil {
 			return nil, err
 		}
+		j.Record = record
 		j.Scheduler = func() schedulers.Scheduler {
 			made, _ := builtin.New(s.Scheduler) // there is one of this name: we just made it
 			return made
@@ -59,13 +62,13 @@ func Run(s *scenario.Scenario, t experiment.Traffic) (*experiment.Result, error)
 		return []experiment.Reading{got}, err
 	}
 	var err error
-	if series.Bonded, err = bonded(s, false); err != nil {
+	if series.Bonded, err = bonded(s, false, record); err != nil {
 		return nil, err
 	}
 	if s.Workload.Reference {
 		plain := *s
 		plain.Events, plain.Workload.Against = nil, false
-		if series.Reference, err = bonded(&plain, true); err != nil {
+		if series.Reference, err = bonded(&plain, true, nil); err != nil {
 			return nil, err
 		}
 	}
