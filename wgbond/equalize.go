@@ -150,6 +150,23 @@ func (s *Session) unholdFirst(l *link) {
 	s.order.Packet(s.now, l.id, h.index, h.counter, h.pkt)
 }
 
+// firstHeld is first, or the lowest counter of a key pair that is still held: the
+// sender has heard that those arrived, and announces the key pair without them.
+func (s *Session) firstHeld(index uint32, first uint64) uint64 {
+	for _, l := range s.links {
+		if l == nil {
+			continue
+		}
+		for i := range l.held.len() {
+			if h := l.held.at(i); h.pkt != nil && h.index == index {
+				first = min(first, h.counter)
+				break
+			}
+		}
+	}
+	return first
+}
+
 // heldDue is when something held is due.
 func (s *Session) heldDue() time.Duration {
 	due := Never

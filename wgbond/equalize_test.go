@@ -67,6 +67,29 @@ func TestEqualize(t *testing.T) {
 	}
 }
 
+// TestEqualizeKeyPair: the key pair is announced again and again from the lowest
+// counter not known to have arrived. What has arrived and is held is below that,
+// and no duplicate.
+func TestEqualizeKeyPair(t *testing.T) {
+	w := newWorld(t, 1, fast, slow)
+	w.bond()
+	w.server.SetScheduler(w.now+w.serverClock, equalize.New())
+	f := newStream(w, 7)
+	w.atClient = f.receive
+	f.feed(w.sendDown, 8*mbit, 1452, 4, 2*time.Second)
+	w.run(time.Second)
+	c := w.client
+	n := c.links[0].held.len()
+	if n == 0 {
+		t.Fatal("nothing is held")
+	}
+	h := c.links[0].held.at(n - 1)
+	c.onFrame(c.links[0], Remote{}, &wire.KeyPair{Index: h.index, Ordinal: w.server.ordinal, First: h.counter + 1}, 0)
+	w.run(2 * time.Second)
+	within(t, "packets that arrived", float64(len(f.order)), float64(f.next), float64(f.next))
+	within(t, "packets taken for duplicates", float64(c.order.Stats().Duplicate), 0, 0)
+}
+
 // TestEqualizeLoss: a repair is not held back once others wait for it: a lost
 // packet delays them by no more than without equalisation.
 func TestEqualizeLoss(t *testing.T) {

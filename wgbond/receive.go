@@ -183,7 +183,7 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 		s.onPong(f, l)
 	case *wire.KeyPair:
 		s.recv.KeyPair(f.Index, f.Ordinal, f.First)
-		s.order.KeyPair(s.now, f.Index, f.Ordinal, f.First)
+		s.order.KeyPair(s.now, f.Index, f.Ordinal, s.firstHeld(f.Index, f.First))
 	case *wire.KeyPairEnd:
 		s.order.KeyPairEnd(s.now, f.Index, f.End)
 	case *wire.Void:

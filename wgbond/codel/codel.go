@@ -61,6 +61,10 @@ func (c *CoDel) Drop(now, sojourn time.Duration, backlog int) bool {
 	}
 	c.lastCount = c.count
 	c.dropNext = c.after(now)
+	if c.count == 1 {
+		// The RFC's interval leaves the round trip out that this queue adds.
+		c.dropNext += 2 * sojourn
+	}
 	return true
 }
 

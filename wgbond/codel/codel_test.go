@@ -18,11 +18,11 @@ func TestLaw(t *testing.T) {
 			drops = append(drops, now)
 		}
 	}
-	// Above target since 1 ms, so the first drop is an interval later; then
-	// interval/√n apart: 100, 70.7, 57.7, 50, 44.7 …, each met by the first
-	// packet at or after its time.
-	want := []time.Duration{101 * ms, 201 * ms, 272 * ms, 330 * ms, 380 * ms, 425 * ms, 465 * ms}
-	at := 101.0
+	// Above target since 1 ms, so the first drop is an interval later; the second
+	// an interval and the 60 ms twice; then interval/√n apart: 70.7, 57.7, 50,
+	// 44.7 …, each met by the first packet at or after its time.
+	want := []time.Duration{101 * ms, 321 * ms, 392 * ms, 450 * ms, 500 * ms}
+	at := 101.0 + 2*60
 	for n := 1; n < len(want); n++ {
 		at += 100 / math.Sqrt(float64(n))
 		if got := time.Duration(math.Ceil(at)) * ms; got != want[n] {
