@@ -13,9 +13,11 @@ import (
 const (
 	// busyFor is how long after its last packet a lease counts as in use.
 	busyFor = 2 * time.Second
-	// hintEvery repeats a hint that limits, for it may have been lost;
-	// hintStep is by how much another must differ to be told at once.
+	// hintEvery repeats a hint that limits, for it may have been lost, and
+	// hintAgain times any other; hintStep is by how much another must differ to be
+	// told at once.
 	hintEvery = time.Second
+	hintAgain = 3
 	hintStep  = 0.05
 
 	// pacedStep is how much goes at once when a borrower's packets are held to
@@ -84,6 +86,9 @@ func (k *link) look(now time.Duration) {
 	k.spareDown = k.meterDown.Read(now, received, down)
 }
 
+// busy reports whether the owner uses the link.
+func (k *link) busy() bool { return k.spareUp != spare.None || k.spareDown != spare.None }
+
 // use is what a loan's borrower did of late, in one direction. It is the
 // desk's.
 type use struct {
@@ -99,7 +104,7 @@ func (u *use) add(carried uint64, elapsed time.Duration) (moved bool) {
 }
 
 // watch looks at the links and tells the borrowers what is spare. It returns
-// whether any of them was active of late.
+// whether to go on: any of them, or the owner, was active of late.
 func (d *desk) watch(now time.Duration) (active bool) {
 	elapsed := now - d.watched
 	if elapsed < spare.Interval/2 {
@@ -115,10 +120,12 @@ func (d *desk) watch(now time.Duration) (active bool) {
 		if up || down {
 			l.moved = now
 		}
-		active = active || now-l.moved < busyFor
 	}
 	for l := range d.loans {
 		d.hint(now, l)
+		// Who was told to keep still is told when that ends, for it cannot ask; the
+		// owner's traffic keeps the machine awake meanwhile.
+		active = active || now-l.moved < busyFor || l.hintAgain > 0 || l.link.busy()
 	}
 	d.active = active
 	return active
@@ -170,8 +177,11 @@ func (d *desk) hint(now time.Duration, l *loan) {
 	}
 	limits := h.Up != lease.Unlimited || h.Down != lease.Unlimited
 	news := differ(h.Up, l.hint.Up) || differ(h.Down, l.hint.Down)
-	if news || limits && now-l.hinted >= hintEvery && now-l.moved < busyFor {
-		l.hint, l.hinted = h, now
+	if news {
+		l.hintAgain = hintAgain + 1
+	}
+	if news || now-l.hinted >= hintEvery && (l.hintAgain > 0 || limits && now-l.moved < busyFor) {
+		l.hint, l.hinted, l.hintAgain = h, now, max(l.hintAgain-1, 0)
 		d.tell(l.session, *l.home.Load(), &h)
 	}
 }

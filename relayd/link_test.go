@@ -79,6 +79,36 @@ func TestHints(t *testing.T) {
 	}
 }
 
+// TestHintsTheSilent: who was told that nothing is spare, and so sends nothing, is
+// told when the owner has ended, more than once; then there is nothing to watch.
+func TestHintsTheSilent(t *testing.T) {
+	dev := &device{}
+	o := newOffice(t, func(c *Config) { c.Device, c.Counters = "lo", dev.counters })
+	c := o.client(aliceKey, 1, server)
+	c.want(lease.Granted)
+	l := o.at(c)
+	dev.pass(o, l, 0, 1_000_000, 3*time.Second, c)
+	dev.pass(o, l, 1_000_000, 0, 2*busyFor, c)
+	if h := c.settle().Hint; h.Down != 0 {
+		t.Fatalf("beside an owner of all %+v", h)
+	}
+	if !o.d.active {
+		t.Fatal("the relay sleeps, and would not see the owner end")
+	}
+	before := c.settle().Hints
+	dev.pass(o, l, 0, 0, time.Second, c)
+	if h := c.settle().Hint; h.Down != lease.Unlimited {
+		t.Errorf("when the owner has ended, %+v", h)
+	}
+	dev.pass(o, l, 0, 0, (hintAgain+1)*hintEvery, c)
+	if n := c.settle().Hints - before; n < 1+hintAgain {
+		t.Errorf("%d hints, want %d or more: one may be lost", n, 1+hintAgain)
+	}
+	if o.d.active {
+		t.Error("nobody uses the link, and the relay does not sleep")
+	}
+}
+
 // TestShares: two borrowers share what is spare, and what one does not use is
 // the other's.
 func TestShares(t *testing.T) {

@@ -69,6 +69,7 @@ type loan struct {
 	granted   time.Time
 	hint      lease.Hint
 	hinted    time.Duration // when hint was told; relay time, as all below
+	hintAgain int           // how often it is to be told again
 	moved     time.Duration // when anything was last carried
 	session   *session
 	expires   time.Duration

@@ -27,6 +27,7 @@ package spare
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -37,8 +38,19 @@ const Interval = 100 * time.Millisecond
 const None = math.MaxUint64
 
 const (
-	// The owner's use counts quickly when it rises and slowly when it falls.
-	riseGain, fallGain = 0.7, 0.3
+	// The owner's use is the median of so many readings, of the more if that is
+	// more. One who stops for half a second uses no less, and one who then catches
+	// up no more: BBR sends next to nothing for 0.2 to 0.4 s every ten seconds, to
+	// see the path without a queue (ProbeRTT), and what it was to send meanwhile
+	// comes at once. Beside an owner of half, each cost the borrower more than a
+	// second of its own half.
+	few, many = 5, 11
+	// After so long without a reading those before count no more.
+	gap = few * Interval
+	// One of whom so many readings showed nothing has ended: ProbeRTT sends four
+	// packets a round trip, and is shorter on most paths.
+	ended = 4
+
 	// An owner who uses less than the larger of these leaves all: mail that is
 	// looked for, a chat.
 	idleShare = 0.03  // of the capacity
@@ -57,6 +69,8 @@ const (
 	riseLeast  = 0.02 // … if it is this much of the capacity
 	usualGain  = 0.1
 
+	borrowedGain = 0.3
+
 	memory = 30 // seconds for which a second's traffic counts for the capacity
 
 	// A push lets borrowers try for a second whether there is more.
@@ -72,14 +86,17 @@ const (
 
 // Meter watches one direction of a link. The zero value is ready.
 type Meter struct {
-	read        bool
+	begun       bool
 	at          time.Duration
 	total, lent uint64
 
-	own, borrowed float64 // smoothed, bytes per second
-	usual         float64 // what own was of late
-	margin        float64 // bytes per second
-	ceiling       float64 // as told last; < 0: none
+	uses          [many]float64 // the latest, of the owner, bytes per second
+	reads         int           // how many there were
+	quiet         int           // the latest of them that showed nothing
+	own, borrowed float64       // smoothed, bytes per second
+	usual         float64       // what own was of late
+	margin        float64       // bytes per second
+	ceiling       float64       // as told last; < 0: none
 
 	second   time.Duration // the time of this second's traffic so far
 	carried  uint64        // in it
@@ -107,8 +124,8 @@ func (m *Meter) Read(now time.Duration, total, lent uint64) uint64 {
 	was := *m
 	m.at, m.total, m.lent = now, total, lent
 	elapsed := now - was.at
-	if !m.read || elapsed <= 0 || total < was.total || lent < was.lent {
-		m.read = true
+	if !m.begun || elapsed <= 0 || total < was.total || lent < was.lent {
+		m.begun = true
 		m.ceiling = -1
 		return None // the first, or the counter began anew
 	}
@@ -116,15 +133,14 @@ func (m *Meter) Read(now time.Duration, total, lent uint64) uint64 {
 	borrowed := float64(lent - was.lent)
 	own := max(in-borrowed, 0) / elapsed.Seconds()
 	borrowed /= elapsed.Seconds()
-	gain := fallGain
-	if own > m.own {
-		gain = riseGain
+	if elapsed > gap {
+		m.reads = 0 // nobody looked meanwhile
 	}
-	m.own += gain * (own - m.own)
-	m.borrowed += fallGain * (borrowed - m.borrowed)
+	m.learn(own)
+	m.borrowed += borrowedGain * (borrowed - m.borrowed)
 	m.measure(elapsed, total-was.total)
 
-	if m.own <= max(idleRate, idleShare*m.capacity) {
+	if m.own <= m.idle() {
 		m.usual, m.margin, m.push, m.pushWait = m.own, 0, 0, 0
 		m.ceiling = -1
 		return None
@@ -133,6 +149,33 @@ func (m *Meter) Read(now time.Duration, total, lent uint64) uint64 {
 	m.tryMore(now)
 	m.ceiling = max(0, m.capacity+m.push-m.own-m.margin)
 	return uint64(m.ceiling)
+}
+
+// idle is the most that an owner uses who leaves all, bytes per second.
+func (m *Meter) idle() float64 { return max(idleRate, idleShare*m.capacity) }
+
+// learn takes in how much the owner used since the reading before.
+func (m *Meter) learn(own float64) {
+	if m.quiet++; own > m.idle() {
+		m.quiet = 0
+	}
+	if m.quiet >= ended {
+		m.reads = 0
+	}
+	m.uses[m.reads%many] = own
+	m.reads++
+	m.own = max(m.median(few), m.median(many))
+}
+
+// median is that of the latest n readings of the owner's use.
+func (m *Meter) median(n int) float64 {
+	var latest [many]float64
+	n = min(n, m.reads)
+	for i := range n {
+		latest[i] = m.uses[(m.reads-1-i)%many]
+	}
+	slices.Sort(latest[:n])
+	return latest[n/2]
 }
 
 // measure finds the capacity: of means over a second, for a burst into a modem's
@@ -172,7 +215,8 @@ func (m *Meter) reserve() {
 
 func (m *Meter) full() bool { return m.own >= fullShare*m.capacity }
 
-// tryMore begins and ends pushes, while borrowers use what they may.
+// tryMore begins and ends pushes, while borrowers use what they may; next to
+// nothing is not worth their while.
 func (m *Meter) tryMore(now time.Duration) {
 	switch {
 	case m.push > 0 && now-m.pushBegan < pushFor:
@@ -190,7 +234,7 @@ func (m *Meter) tryMore(now time.Duration) {
 	case m.full() && m.pushWait < pushFull:
 		m.pushWait = pushFull
 		m.pushAt = now + m.pushWait
-	case m.ceiling >= 0 && m.borrowed > 0 && m.borrowed >= 0.7*m.ceiling && now >= m.pushAt:
+	case m.ceiling >= 0 && m.borrowed > 0 && (m.borrowed >= 0.7*m.ceiling || m.ceiling < idleRate) && now >= m.pushAt:
 		m.begin(now, pushFirst)
 	}
 }

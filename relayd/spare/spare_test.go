@@ -78,6 +78,33 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// TestMeterPauses: an owner's BBR sends a tenth for 0.3 s every ten seconds
+// (ProbeRTT). That is no end of it, and when it makes up for that at once, no
+// rise.
+func TestMeterPauses(t *testing.T) {
+	for _, want := range []float64{0.97 * capacity, capacity / 2} {
+		l := &link{t: t, ceiling: None}
+		l.run(0, 3*time.Second)
+		l.run(want, 20*time.Second) // no push is due
+		was := l.ceiling
+		pass := func(owner float64, intervals int) {
+			for range intervals {
+				l.total += uint64(owner * Interval.Seconds())
+				l.lent += uint64(min(float64(l.ceiling), capacity-want) * Interval.Seconds())
+				l.total += uint64(min(float64(l.ceiling), capacity-want) * Interval.Seconds())
+				l.ceiling = l.m.Read(l.now, l.total, l.lent)
+				l.now += Interval
+				if low := min(was, 0.4*capacity); l.ceiling < low || l.ceiling > was+0.05*capacity {
+					t.Errorf("an owner of %.0f bytes/s that pauses leaves %d after it left %d", want, l.ceiling, was)
+				}
+			}
+		}
+		pass(want/10, 3)
+		pass(min(want*3.7, 1.2*capacity), 1)
+		pass(want, 20)
+	}
+}
+
 // TestMeterPushes: the owner was there first, so that the capacity was never
 // seen.
 func TestMeterPushes(t *testing.T) {
