@@ -19,9 +19,15 @@ import (
 // NoCeiling as a path's ceiling is no limit.
 const NoCeiling = -1.0
 
-// leastCeiling is what a path with a ceiling of 0 may still send, bytes per
-// second: enough to measure it.
+// leastCeiling is the least worth having, bytes per second. A path with less is
+// withheld: it carries but the pings that keep it known, while another works, and
+// so much if none does. An owner's BBR keeps a queue as soon as others have more
+// than the hundredth by which it paces below its estimate, our feedback and
+// markers included: its ping rose by 30 ms for a fiftieth of 10 Mbit/s.
 const leastCeiling = 4 * 1500
+
+// withheld reports whether l's lender leaves us nothing.
+func (l *link) withheld() bool { return l.ceiling >= 0 && l.ceiling < leastCeiling }
 
 // SetCeiling sets, at a client, the most that may be sent by path id from now
 // on, up by us and down by the peer: bytes per second of whole IP packets, or
@@ -46,11 +52,20 @@ func (s *Session) limit(l *link, ceiling float64) {
 	if ceiling < 0 {
 		ceiling = NoCeiling
 	}
-	if ceiling != l.ceiling {
-		l.ceiling = ceiling
-		l.rate.SetParams(l.rateParams())
-		s.planAt = s.now
+	if ceiling == l.ceiling {
+		return
 	}
+	was := l.withheld()
+	l.ceiling = ceiling
+	l.rate.SetParams(l.rateParams())
+	switch {
+	case was && !l.withheld():
+		l.rate.Freed()
+	case s.avoided(l):
+		s.unbind(l)
+	}
+	s.judgeExecutor(l)
+	s.planAt = s.now
 }
 
 // tellCeiling tells the peer how much it may send by l, in the place of what it

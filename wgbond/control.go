@@ -148,7 +148,7 @@ func (s *Session) sendFeedback() {
 	s.finish(l)
 
 	if ago, ok := l.path.LastHeard(s.now); !ok || ago > heardLately {
-		if second := s.heardLast(l); second != nil && (!s.spared(second) || ago > heardAgo) {
+		if second := s.heardLast(l); second != nil && (!s.spared(second) && !second.withheld() || ago > heardAgo) {
 			s.message[0] = byte(second.id)
 			s.finish(second)
 		}

@@ -190,19 +190,8 @@ func (s *Session) acquit(l *link) {
 	}
 }
 
-// benched reports whether l is to carry nothing for its conduct: there is
-// another path that works and is not.
-func (s *Session) benched(l *link) bool {
-	if s.now >= l.conduct.until {
-		return false
-	}
-	for _, o := range s.links {
-		if o != nil && s.now >= o.conduct.until && s.works(o) {
-			return true
-		}
-	}
-	return false
-}
+// benched reports whether l stands convicted.
+func (s *Session) benched(l *link) bool { return s.now < l.conduct.until }
 
 // describe says what the path was found to do; empty if nothing.
 func (c *conduct) describe(now time.Duration) string {

@@ -579,7 +579,7 @@ func (s *Session) describe(l *link) schedulers.Path {
 		d.OldestUnacked = s.now - t
 	}
 	d.Loss = l.loss
-	if d.State == schedulers.Active && s.benched(l) {
+	if d.State == schedulers.Active && s.avoided(l) {
 		d.State = schedulers.Suspect
 	}
 	return d

@@ -374,8 +374,23 @@ func (s *Session) workingLinks() (mask uint32) {
 	return mask
 }
 
-// usable reports whether l may carry data now.
-func (s *Session) usable(l *link) bool { return s.works(l) && !s.benched(l) }
+// usable reports whether l may carry data now: it works and nothing speaks
+// against it, or all that works is like it.
+func (s *Session) usable(l *link) bool { return s.works(l) && !s.avoided(l) }
+
+// avoided reports whether l is to carry nothing, for its conduct or because its
+// owner leaves nothing: there is another path that works and is free of that.
+func (s *Session) avoided(l *link) bool {
+	if !s.benched(l) && !l.withheld() {
+		return false
+	}
+	for _, o := range s.links {
+		if o != nil && !s.benched(o) && !o.withheld() && s.works(o) {
+			return true
+		}
+	}
+	return false
+}
 
 // works reports whether l can carry data.
 func (s *Session) works(l *link) bool {

@@ -193,6 +193,13 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 	}
 }
 
+// Freed tells that a lent path's owner, who left nothing, leaves something now.
+func (c *Controller) Freed() {
+	if c.spare.rate > 0 {
+		c.spare.rate = max(c.spare.rate, spareFreed*c.filter.max())
+	}
+}
+
 // Delivery is what a feedback says of the path.
 type Delivery struct {
 	Stamp   Stamp      // of the newest packet reported on this path

@@ -24,6 +24,9 @@ const (
 	spareStepLow = 0.7  // … or to this, far below the largest rate known
 	spareLeast   = 0.02 // of the largest rate known: with that the path is still measured
 	spareMost    = 1.25 // of it
+	// spareFreed of it is begun with when the lender says that its owner has
+	// ended: from spareLeast it took another second.
+	spareFreed = 0.25
 	// spareMin is 2 packets a second.
 	spareMin = 2 * packetSize
 
