@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -36,12 +37,19 @@ type LentCase struct {
 	Readings   []LentReading
 }
 
+// turns is how often the owner's transfer is alone, with the borrower beside it
+// between one time and the next: what drifts, as a queue does that CUBIC fills,
+// is then no difference.
+const turns = 3
+
 // LentReading is what one run showed. Rates are bit/s.
 type LentReading struct {
-	// The owner's payload while it transfers: alone, beside the borrower, alone
-	// again; and the median of its pings in each.
-	Before, During, After             float64
-	PingBefore, PingDuring, PingAfter time.Duration
+	// The owner's payload while it transfers, and the median of its pings: alone,
+	// beside the borrower, alone again and so on.
+	Own   [2*turns - 1]float64
+	Pings [2*turns - 1]time.Duration
+	// The median of all its pings while it transfers alone, and beside the borrower.
+	PingOwn, PingBeside time.Duration
 	// What the link carried besides the owner's packets while the owner transferred
 	// and the borrower joined in.
 	Beside float64
@@ -61,15 +69,24 @@ func (c *LentCase) name() string {
 }
 
 // kept is the share of its rate that the owner keeps.
-func (r *LentReading) kept() float64 { return r.During / ((r.Before + r.After) / 2) }
+func (r *LentReading) kept() float64 {
+	var alone, beside float64
+	for i, rate := range r.Own {
+		if i%2 == 0 {
+			alone += rate / turns
+		} else {
+			beside += rate / (turns - 1)
+		}
+	}
+	return beside / alone
+}
 
 // taken is the least share of what was left that the borrower took.
 func (r *LentReading) taken() float64 { return min(r.TakenIdle, r.TakenHalf) }
 
 // rise is by how much the owner's ping rose at most.
 func (r *LentReading) rise() time.Duration {
-	busy := r.PingDuring - (r.PingBefore+r.PingAfter)/2
-	return max(busy, r.PingIdle-r.PingQuiet, r.PingHalf-r.PingAlone)
+	return max(r.PingBeside-r.PingOwn, r.PingIdle-r.PingQuiet, r.PingHalf-r.PingAlone)
 }
 
 // Lend measures a lending scenario.
@@ -93,13 +110,22 @@ func Lend(l *lab.Lab, p Plan) (*Lent, error) {
 				return out, fmt.Errorf("run %d, %s: %w", run+1, c.name(), err)
 			}
 			c.Readings = append(c.Readings, got)
-			p.Progress("run %d/%d  %-16s owner %.2f, %.2f, %.2f Mbit/s, ping %d, %d, %d ms, %.3f Mbit/s beside it; taken %.3f of all, %.3f of half, ping %d, %d; %d, %d ms\n",
-				run+1, p.Runs, c.name(), got.Before/1e6, got.During/1e6, got.After/1e6,
-				got.PingBefore.Milliseconds(), got.PingDuring.Milliseconds(), got.PingAfter.Milliseconds(), got.Beside/1e6, got.TakenIdle, got.TakenHalf,
-				got.PingQuiet.Milliseconds(), got.PingIdle.Milliseconds(), got.PingAlone.Milliseconds(), got.PingHalf.Milliseconds())
+			p.Progress("run %d/%d  %-16s owner %s Mbit/s, ping %s, in all %.0f and %.0f ms, %.3f Mbit/s beside it; taken %.3f of all, %.3f of half, ping %.0f, %.0f; %.0f, %.0f ms\n",
+				run+1, p.Runs, c.name(), list(got.Own[:], "%.2f", func(r float64) float64 { return r / 1e6 }), list(got.Pings[:], "%.0f", ms),
+				ms(got.PingOwn), ms(got.PingBeside), got.Beside/1e6, got.TakenIdle, got.TakenHalf,
+				ms(got.PingQuiet), ms(got.PingIdle), ms(got.PingAlone), ms(got.PingHalf))
 		}
 	}
 	return out, nil
+}
+
+// list writes figures one behind the other.
+func list[T any](all []T, format string, of func(T) float64) string {
+	var text []string
+	for _, v := range all {
+		text = append(text, fmt.Sprintf(format, of(v)))
+	}
+	return strings.Join(text, ", ")
 }
 
 // lend is one run of one case.
@@ -168,8 +194,10 @@ func end(f **measure.Running) *measure.Arrivals {
 type part struct {
 	from, to time.Duration // since epoch
 	carried  uint64        // by the link, bytes
-	ping     time.Duration // median
+	pings    []time.Duration
 }
+
+func (p *part) ping() time.Duration { return measure.Quantile(p.pings, .5) }
 
 // measure lets a phase go by, after things have settled.
 func (m *lending) measure() (part, error) {
@@ -183,7 +211,7 @@ func (m *lending) measure() (part, error) {
 	time.Sleep(time.Duration(m.l.Scenario.Lending.Phase))
 	p.to = time.Since(m.epoch)
 	p.carried = m.carried() - before
-	p.ping = measure.Quantile(pinger.Stop().RTTs, .5)
+	p.pings = pinger.Stop().RTTs
 	return p, nil
 }
 
@@ -223,50 +251,57 @@ func (m *lending) beside(p part, owns *measure.Arrivals) float64 {
 }
 
 // run has the owner use half of what the link carries, then lets the borrower
-// have the idle link, and the owner joins in with half again; after a pause the owner transfers all along, and the
-// borrower joins in and ends.
+// have the idle link, and the owner joins in with half again; after a pause the
+// owner transfers all along, and the borrower joins in and ends, in turns.
 func (m *lending) run(got *LentReading) error {
-	var parts [7]part
+	none := func() error { return nil }
 	useHalf := func() error { return m.own(float64(m.link.Down.Rate) / 2 / ownerOverhead) }
+	borrowIdle := func() error { end(&m.owns); return m.borrow() }
 	var half, all *measure.Arrivals
-	for i, step := range []struct {
-		before func() error
-		part   *part
-	}{
-		{func() error { return nil }, &parts[0]},
-		{useHalf, &parts[1]},
-		{func() error { end(&m.owns); return m.borrow() }, &parts[2]},
-		{useHalf, &parts[3]},
-		{func() error { half = end(&m.owns); end(&m.borrowed); return m.own(0) }, &parts[4]},
-		{m.borrow, &parts[5]},
-		{func() error { end(&m.borrowed); return nil }, &parts[6]},
-	} {
-		err := step.before()
+	useAll := func() error { half = end(&m.owns); end(&m.borrowed); return m.own(0) }
+	endBorrowing := func() error { end(&m.borrowed); return nil }
+
+	steps := []func() error{none, useHalf, borrowIdle, useHalf, useAll}
+	first := len(steps) - 1
+	for range turns - 1 {
+		steps = append(steps, m.borrow, endBorrowing)
+	}
+	parts := make([]part, len(steps))
+	for i, step := range steps {
+		err := step()
 		if err == nil {
-			*step.part, err = m.measure()
+			parts[i], err = m.measure()
 		}
 		if err != nil {
 			return fmt.Errorf("part %d: %w", i+1, err)
 		}
 	}
 	all = end(&m.owns)
-	rate := func(p part) float64 { return all.Rate(p.from, p.to) }
 	*got = LentReading{
-		Before: rate(parts[4]), During: rate(parts[5]), After: rate(parts[6]),
-		PingBefore: parts[4].ping, PingDuring: parts[5].ping, PingAfter: parts[6].ping,
-		Beside:    m.beside(parts[5], all),
 		TakenIdle: m.taken(parts[2], nil), TakenHalf: m.taken(parts[3], half),
-		PingQuiet: parts[0].ping, PingIdle: parts[2].ping, PingAlone: parts[1].ping, PingHalf: parts[3].ping,
+		PingQuiet: parts[0].ping(), PingAlone: parts[1].ping(), PingIdle: parts[2].ping(), PingHalf: parts[3].ping(),
 	}
+	var alone, beside []time.Duration
+	for i, p := range parts[first:] {
+		got.Own[i], got.Pings[i] = all.Rate(p.from, p.to), p.ping()
+		if i%2 == 0 {
+			alone = append(alone, p.pings...)
+		} else {
+			beside = append(beside, p.pings...)
+			got.Beside += m.beside(p, all) / (turns - 1)
+		}
+	}
+	got.PingOwn, got.PingBeside = measure.Quantile(alone, .5), measure.Quantile(beside, .5)
 	return nil
 }
 
 // Metrics are the figures over all cases and runs, then those of each case with
 // its name behind theirs.
 //
-//	owner_kept       the owner's rate while the borrower borrows, over that before and after
+//	owner_kept       the owner's rate while the borrower borrows, over that without
 //	taken_of_spare   what the borrower takes of what the owner leaves, at least
-//	owner_ping_rise  by how much the owner's median ping rises, at most
+//	owner_ping_rise  by how much the owner's median ping rises, at most of three: while it
+//	                 transfers, uses half, does nothing
 func (r *Lent) Metrics() []Metric {
 	cases := map[string][]LentReading{}
 	var names []string
