@@ -67,9 +67,10 @@ bench-sim: ## the engine's scenarios in virtual time, as a table
 lab: build ## measure in network namespaces (root): SCENARIO=seed RUNS=5
 	$(BIN)/bondlab run $(SCENARIO) --runs $(RUNS)
 
-cross: ## build relayd for the systems that lend
+cross: ## build relayd, and its tests, for the systems that lend
 	set -e; for t in linux/amd64 linux/arm64 darwin/arm64 windows/amd64 android/arm64; do \
-		echo "relayd for $$t"; CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -o /dev/null ./cmd/relayd; done
+		echo "relayd for $$t"; export CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/}; \
+		$(GO) build -o /dev/null ./cmd/relayd; $(GO) test -c -o /dev/null ./relayd/... ./cmd/relayd; done
 
 lint: ## gofmt, go vet, staticcheck (version pinned in .ci/tools/go.mod)
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

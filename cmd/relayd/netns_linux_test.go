@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -218,6 +219,11 @@ func TestInvitations(t *testing.T) {
 		relayKey.String(), state, socket), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// An audit log that is full is kept under another name: also by nobody.
+	full := filepath.Join(state, auditFile)
+	if err := errors.Join(os.Mkdir(state, 0o700), os.WriteFile(full, nil, 0o600), os.Truncate(full, auditMost<<20)); err != nil {
+		t.Fatal(err)
+	}
 	p := startProcess(t, []string{"ip", "netns", "exec", s.lender}, "--config="+config)
 	p.await("msg=lending")
 	relay, target := netip.MustParseAddrPort("10.66.0.2:51900"), netip.MustParseAddrPort("203.0.113.1:51820")
@@ -268,6 +274,10 @@ func TestInvitations(t *testing.T) {
 		t.Error("it is still root")
 	}
 	p.stop()
+	audit, err := os.ReadFile(full)
+	if old, _ := filepath.Glob(filepath.Join(state, "audit-*.jsonl*")); err != nil || len(audit) > 10_000 || len(old) == 0 || !strings.Contains(string(audit), "lease granted") {
+		t.Errorf("beside %q the audit log has %d bytes, %v", old, len(audit), err)
+	}
 	if info, err := os.Stat(filepath.Join(state, invitationsFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file of invitations: %v, %v", info, err)
 	}

@@ -20,6 +20,10 @@ import (
 	"github.com/wg-bond/wg-bond/relayd"
 )
 
+// auditMost is how large an audit log becomes, MiB. A line of a lease is some 300
+// bytes: the files hold a year's of a busy lender.
+const auditMost = 10
+
 type runCommand struct {
 	Config   string     `short:"c" placeholder:"FILE" type:"path" help:"Read the settings from a file."`
 	LogLevel slog.Level `placeholder:"LEVEL" default:"info" help:"How much to log: debug, info, warn or error."`
@@ -58,9 +62,7 @@ func (c *runCommand) Run() error {
 		}
 	}
 	if cfg.AuditFile != "" {
-		// A line of a lease is some 300 bytes: the files hold a year's of a busy
-		// lender.
-		audit := &lumberjack.Logger{Filename: cfg.AuditFile, MaxSize: 10, MaxBackups: 5, Compress: true} // MB
+		audit := &lumberjack.Logger{Filename: cfg.AuditFile, MaxSize: auditMost, MaxBackups: 5, Compress: true}
 		defer audit.Close()
 		cfg.Audit = slog.New(slog.NewJSONHandler(audit, nil))
 	}
