@@ -65,6 +65,8 @@ var imports = []importRule{
 		"the shell drives the engine by its one surface, not by its parts"},
 	{"relayd/spare", nil,
 		"a leaf: what a lender spares is judged in virtual time, beside the engine"},
+	{"relayd/discover", []string{"conn/netwatch", "wgbond/control"},
+		"links are followed as a bond's are: by the kernel's events, which cost an idle lender nothing"},
 	{"relayd/...", []string{"conn/durable", "conn/period", "conn/udp", "relayd/...", "wgbond/control", "wgbond/wire"},
 		"a lender forwards unread: it has no use for the engine"},
 	{"plugins/...", []string{"plugins/...", "schedulers/..."},

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -280,6 +282,57 @@ func TestInvitations(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(state, invitationsFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file of invitations: %v, %v", info, err)
+	}
+}
+
+// switches is how often the threads of a process have been awake so far.
+func switches(t *testing.T, pid int) (n int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no threads: %v", err)
+	}
+	for _, file := range files {
+		about, _ := os.ReadFile(file) // a thread may have ended
+		for _, m := range regexp.MustCompile(`(?m)^(?:non)?voluntary_ctxt_switches:\s*(\d+)$`).FindAllSubmatch(about, -1) {
+			k, err := strconv.Atoi(string(m[1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += k
+		}
+	}
+	return n
+}
+
+// TestNobodyBorrowsNothingWakes: a relayd that announces itself, and would on a
+// device that is not there, sleeps while nobody borrows.
+func TestNobodyBorrowsNothingWakes(t *testing.T) {
+	s := newStreet(t)
+	relayKey := control.Key{1: 1}
+	config := filepath.Join(t.TempDir(), "relayd.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "device = \"wan0\"\nannounce = [\"wlan0\", \"wgbt-none\"]\nprivate-key = %q\n[[allow]]\npublic-key = %q\n",
+		relayKey.String(), other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, []string{"ip", "netns", "exec", s.lender}, "--config="+config)
+	p.await("msg=announcing")
+	p.await("wgbt-none")
+	// Longer than any timer of a relayd's own; the Go runtime collects garbage
+	// every two minutes.
+	const quiet = 5500 * time.Millisecond
+	woken, since := switches(t, p.cmd.Process.Pid), time.Now()
+	for end := since.Add(patience); time.Since(since) < quiet; time.Sleep(100 * time.Millisecond) {
+		if n := switches(t, p.cmd.Process.Pid); n != woken {
+			woken, since = n, time.Now()
+		}
+		if time.Now().After(end) {
+			t.Fatalf("nobody borrows, and in no %v of %v it sleeps; it has been awake %d times", quiet, patience, woken)
+		}
+	}
+	t.Logf("awake %d times until it slept", woken)
+	if woken == 0 {
+		t.Error("it has never been awake: nothing is counted here")
 	}
 }
 

@@ -29,15 +29,13 @@ const (
 func (a *Announcer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, d := range a.Devices {
-		wg.Go(func() { keepLink(ctx, d, a.Log, func(l *link) { a.serve(ctx, l) }) })
+		wg.Go(func() { keepLink(ctx, d, a.Log, func(l *link, changed <-chan struct{}) { a.serve(ctx, l, changed) }) })
 	}
 	wg.Wait()
 }
 
-func (a *Announcer) serve(ctx context.Context, l *link) {
+func (a *Announcer) serve(ctx context.Context, l *link, changed <-chan struct{}) {
 	a.Log.Info("announcing", "device", l.device.Name, "service", serviceType)
-	check := time.NewTicker(recheck)
-	defer check.Stop()
 	again := time.NewTimer(0) // RFC 6762, 8.3: twice, a second apart
 	defer again.Stop()
 	first := true
@@ -47,7 +45,7 @@ func (a *Announcer) serve(ctx context.Context, l *link) {
 		case <-ctx.Done():
 			a.announce(l, 0)
 			return
-		case <-check.C:
+		case <-changed:
 			if l.stale() {
 				return
 			}

@@ -17,6 +17,8 @@ const (
 	// time that a record lives, so one lost answer is not a departure.
 	firstAsk = time.Second
 	slowest  = time.Minute
+	// expireEvery is how often it is looked who has not been heard for long.
+	expireEvery = 5 * time.Second
 	// maxLenders bounds what is remembered of a link on which anybody may say
 	// anything.
 	maxLenders = 32
@@ -26,10 +28,10 @@ const (
 // device, sorted by name; until ctx is done. changed is called by one goroutine.
 func Browse(ctx context.Context, device string, log *slog.Logger, changed func([]Lender)) {
 	var c cache
-	keepLink(ctx, device, log, func(l *link) {
+	keepLink(ctx, device, log, func(l *link, events <-chan struct{}) {
 		ask, wait := time.NewTimer(0), firstAsk
 		defer ask.Stop()
-		over := time.NewTicker(reopen)
+		over := time.NewTicker(expireEvery)
 		defer over.Stop()
 		for {
 			news := false
@@ -45,6 +47,7 @@ func Browse(ctx context.Context, device string, log *slog.Logger, changed func([
 				wait = min(slowest, 3*wait)
 			case <-over.C:
 				news = c.expire(time.Now())
+			case <-events:
 				if l.stale() {
 					return
 				}

@@ -14,15 +14,15 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+
+	"github.com/wg-bond/wg-bond/conn/netwatch"
 )
 
 const (
 	port       = 5353
 	maxMessage = 9000 // RFC 6762, 17
-	// reopen is how long to wait for a device that is not there, and how often
-	// to look whether it is still the same one.
-	reopen  = 5 * time.Second
-	recheck = time.Minute
+	// reopen is how often to look at the devices where no event tells of them.
+	reopen = 5 * time.Second
 )
 
 var (
@@ -266,14 +266,18 @@ func (l *link) stale() bool {
 }
 
 // keepLink has serve run on a device's link whenever there is one, until ctx
-// is done. serve returns when ctx is done, or tick finds the link stale.
-func keepLink(ctx context.Context, device string, log *slog.Logger, serve func(*link)) {
+// is done. serve returns when ctx is done, or the link is stale, for which it
+// looks whenever changed has a value. Where the kernel tells of changes nothing
+// else wakes us: a lender may run on its battery.
+func keepLink(ctx context.Context, device string, log *slog.Logger, serve func(l *link, changed <-chan struct{})) {
+	changed, stop := watch(log)
+	defer stop()
 	said := ""
 	for ctx.Err() == nil {
 		l, err := openLink(device)
 		if err == nil {
 			said = ""
-			serve(l)
+			serve(l, changed)
 			l.close()
 			continue
 		}
@@ -283,7 +287,48 @@ func keepLink(ctx context.Context, device string, log *slog.Logger, serve func(*
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(reopen):
+		case <-changed:
+		}
+	}
+}
+
+// watch tells when the devices may have changed, until stop.
+func watch(log *slog.Logger) (changed <-chan struct{}, stop func()) {
+	c, quit := make(chan struct{}, 1), make(chan struct{})
+	var events <-chan struct{}
+	w, err := netwatch.Open()
+	if err == nil {
+		events = w.Changes()
+	} else {
+		log.Debug("looking at the devices from time to time", "every", reopen, "error", err)
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		var again <-chan time.Time
+		for {
+			if events == nil {
+				again = time.After(reopen)
+			}
+			select {
+			case <-quit:
+				return
+			case _, ok := <-events:
+				if !ok {
+					events = nil // for good
+				}
+			case <-again:
+			}
+			select {
+			case c <- struct{}{}:
+			default: // it is about to be seen
+			}
+		}
+	})
+	return c, func() {
+		close(quit)
+		watching.Wait()
+		if w != nil {
+			w.Close()
 		}
 	}
 }

@@ -106,7 +106,9 @@ var quiet = slog.New(slog.DiscardHandler)
 func (h *home) announce() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &Announcer{Service: func() (Service, bool) { return lent, true }, Log: quiet}
-	wait := h.in(h.lender, func() { keepLink(ctx, "wlan0", quiet, func(l *link) { a.serve(ctx, l) }) })
+	wait := h.in(h.lender, func() {
+		keepLink(ctx, "wlan0", quiet, func(l *link, changed <-chan struct{}) { a.serve(ctx, l, changed) })
+	})
 	stop = sync.OnceFunc(func() { cancel(); wait() })
 	h.t.Cleanup(stop)
 	return stop
