@@ -149,6 +149,9 @@ func (r *Report) Markdown(w io.Writer) error {
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, o := range r.Outcomes {
 		real := o.real()
+		if r.Options.Virtual {
+			real = o.virtual()
+		}
 		if real == nil {
 			continue
 		}
