@@ -56,6 +56,9 @@ const (
 	idleShare = 0.03  // of the capacity
 	idleRate  = 8_000 // bytes per second
 
+	// Less than this is nothing: a borrower's session control alone was as much.
+	leastShare = 0.03 // of the capacity
+
 	marginMost  = 0.25 // of the capacity
 	marginLeast = 0.02
 	// An owner who uses fullShare of the capacity wants all of it. The most of
@@ -147,7 +150,10 @@ func (m *Meter) Read(now time.Duration, total, lent uint64) uint64 {
 	}
 	m.reserve()
 	m.tryMore(now)
-	m.ceiling = max(0, m.capacity+m.push-m.own-m.margin)
+	m.ceiling = m.capacity + m.push - m.own - m.margin
+	if m.ceiling < leastShare*m.capacity {
+		m.ceiling = 0
+	}
 	return uint64(m.ceiling)
 }
 

@@ -10,8 +10,8 @@ import (
 
 // TestLending: the owner of a lent link keeps its rate and its delay, and the
 // borrower gets nearly all of what the owner leaves. Figures reached when this
-// was written: kept .98 to .999 of the rate, 3 ms more of ping; taken .97 of an
-// idle link, .90 to .95 beside a call that takes half, .86 to .92 of the fifteen
+// was written: kept .996 or more of the rate, 3 ms more of ping; taken .97 of an
+// idle link, .95 to .97 beside a call that takes half, .90 to .93 of the fifteen
 // seconds after the owner's transfer has ended, changes included.
 func TestLending(t *testing.T) {
 	if testing.Short() {
@@ -36,7 +36,7 @@ func TestLending(t *testing.T) {
 			before, _ := r.Rates(5*time.Second, 20*time.Second)
 			during, _ := r.Rates(20*time.Second, 40*time.Second)
 			after, _ := r.Rates(40*time.Second, 60*time.Second)
-			if alone := min(before, after); during < 0.97*alone {
+			if alone := min(before, after); during < 0.98*alone {
 				t.Errorf("the owner had %.2f Mbit/s, then %.2f with a borrower, then %.2f", before/mbit, during/mbit, after/mbit)
 			}
 			rise := r.PingsIn(20*time.Second, 40*time.Second).P50 - r.PingsIn(5*time.Second, 20*time.Second).P50
@@ -59,8 +59,8 @@ func TestLending(t *testing.T) {
 				ping     time.Duration // most of its mean: 40 ms are the path's own
 			}{
 				{2 * time.Second, 15 * time.Second, 0.95, 50 * ms},
-				{15 * time.Second, 30 * time.Second, 0.88, 55 * ms},
-				{45 * time.Second, 60 * time.Second, 0.82, 55 * ms},
+				{15 * time.Second, 30 * time.Second, 0.92, 55 * ms},
+				{45 * time.Second, 60 * time.Second, 0.84, 55 * ms},
 			} {
 				owner, lent := r.Rates(p.from, p.to)
 				if share := lent / (10*mbit - owner); share < p.share {
