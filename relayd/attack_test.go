@@ -110,19 +110,35 @@ func TestInvitedVolumeIsTheLimit(t *testing.T) {
 }
 
 func TestRevocationEndsTheLeaseAtOnce(t *testing.T) {
-	o := newOffice(t)
-	code := o.invite(access.Terms{Life: time.Hour})
-	carol := o.redeeming(carolKey, 1, code)
-	carol.want(lease.Granted)
-	if _, err := o.d.book.Revoke(code.ID().String()); err != nil {
-		t.Fatal(err)
-	}
-	o.d.expire(o.now) // which Review brings about
-	if len(o.d.loans) != 0 {
-		t.Error("the lease goes on")
-	}
-	if s := carol.b.Status(o.now); s.State != lease.Refused || !strings.Contains(s.Text, "revoked") {
-		t.Errorf("the borrower knows %+v", s)
+	for _, c := range []struct {
+		what, why string
+		borrower  func(o *office) (c *client, known string)
+	}{
+		{"an invitation", "revoked", func(o *office) (*client, string) {
+			code := o.invite(access.Terms{Life: time.Hour})
+			return o.redeeming(carolKey, 1, code), code.ID().String()
+		}},
+		{"one who is listed", "not among those", func(o *office) (*client, string) {
+			return o.client(aliceKey, 1, server), aliceKey.Public().String()
+		}},
+	} {
+		o := newOffice(t)
+		one, known := c.borrower(o)
+		one.want(lease.Granted)
+		if n, err := o.d.book.Revoke(known); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		o.d.expire(o.now) // which Review brings about
+		if len(o.d.loans) != 0 {
+			t.Errorf("%s: the lease goes on", c.what)
+		}
+		if s := one.b.Status(o.now); s.State != lease.Refused || !strings.Contains(s.Text, c.why) {
+			t.Errorf("%s: the borrower knows %+v", c.what, s)
+		}
+		o.pass(2*time.Minute, one)
+		if len(o.d.loans) != 0 {
+			t.Errorf("%s: it has a lease again", c.what)
+		}
 	}
 }
 

@@ -157,8 +157,13 @@ func printInvitations(w io.Writer, all []access.Invitation, now time.Time) error
 func (d *daemon) invitations([]string) (any, error) { return d.relay.Book().List(), nil }
 
 type uninviteCommand struct {
-	What string `arg:"" help:"An invitation's ID, or the public key of one who redeemed one."`
+	What string `arg:"" help:"An invitation's ID, or a borrower's public key."`
 	reach
+}
+
+// Help is what --help says besides.
+func (uninviteCommand) Help() string {
+	return "The leases end at once. A borrower who is listed under [[allow]] borrows no more until relayd starts again: take it out of the file, too."
 }
 
 // Run runs the command.

@@ -22,7 +22,7 @@ type commands struct {
 	Run         runCommand         `cmd:"" default:"withargs" help:"Lend (what relayd does unless told otherwise)."`
 	Invite      inviteCommand      `cmd:"" help:"Make an invitation for somebody to borrow, as a code and a QR code."`
 	Invitations invitationsCommand `cmd:"" help:"List invitations."`
-	Uninvite    uninviteCommand    `cmd:"" help:"Revoke invitations, at once."`
+	Uninvite    uninviteCommand    `cmd:"" help:"Revoke invitations, or a borrower's leave, at once."`
 
 	Status statusCommand `cmd:"" help:"Show who borrows how much, now and this month."`
 	Pause  pauseCommand  `cmd:"" help:"Lend nothing from now on."`

@@ -134,7 +134,7 @@ func startProcess(t *testing.T, wrapper []string, args ...string) *process {
 	}
 	go func() { p.done <- p.cmd.Wait() }()
 	p.stop = sync.OnceFunc(p.end)
-	t.Cleanup(p.stop)
+	t.Cleanup(func() { p.stop() })
 	return p
 }
 
@@ -146,6 +146,13 @@ func (p *process) await(text string) {
 			p.t.Fatalf("the log never says %q:\n%s", text, p.text())
 		}
 	}
+}
+
+// kill ends the process without notice.
+func (p *process) kill() {
+	p.stop = func() {}
+	_ = p.cmd.Process.Kill() // it has ended already, or does now
+	<-p.done
 }
 
 func (p *process) end() {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/wg-bond/wg-bond/relayd/lease"
 	"github.com/wg-bond/wg-bond/wgbond/control"
@@ -183,6 +184,26 @@ func TestLendsTheDeviceToWhomIsAllowed(t *testing.T) {
 		t.Errorf("%x came back from %v", back, from)
 	}
 
+	// Everybody on the way may see that it is a borrower's: DSCP LE.
+	raw, err := server.SyscallConn()
+	if err == nil {
+		err = errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1) }), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := borrower.WriteToUDPAddrPort(data, relay); err != nil {
+		t.Fatal(err)
+	}
+	about := make([]byte, 64)
+	_, n, _, _, err := server.ReadMsgUDPAddrPort(make([]byte, 2048), about)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := unix.ParseSocketControlMessage(about[:n]); err != nil || len(said) != 1 || said[0].Header.Type != unix.IP_TOS || said[0].Data[0] != 1<<2 {
+		t.Errorf("the packet is %+v, %v, want a TOS byte of 4", said, err)
+	}
+
 	// The lent device goes: the borrower is told.
 	s.ip(s.lender, "link del wan0")
 	buf := make([]byte, 2048)
@@ -283,6 +304,96 @@ func TestInvitations(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(state, invitationsFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file of invitations: %v, %v", info, err)
 	}
+}
+
+// TestQuotaAcrossKills: a relayd that is killed without notice while it forwards,
+// again and again, lends no byte beyond the month's volume.
+func TestQuotaAcrossKills(t *testing.T) {
+	s := newStreet(t)
+	var relayKey, borrowerKey control.Key
+	relayKey[1], borrowerKey[1] = 1, 2
+	dir := t.TempDir()
+	config := filepath.Join(dir, "relayd.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "device = \"wan0\"\nvolume = \"1 MB\"\nstate-dir = %q\ncontrol = %q\nuser = \"root\"\nprivate-key = %q\n[[allow]]\npublic-key = %q\n",
+		dir, filepath.Join(dir, "control.sock"), relayKey.String(), borrowerKey.Public().String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const quota, kills, headers = 1_000_000, 5, 28
+	relay, target := netip.MustParseAddrPort("10.66.0.2:51900"), netip.MustParseAddrPort("203.0.113.1:51820")
+	server := s.listen(s.server, target.String())
+	data, buf := make([]byte, 1000), make([]byte, 2048)
+	data[0] = wire.TypeWGData
+	carried := 0
+	// came counts a datagram if one comes in time.
+	came := func(at *net.UDPConn, wait time.Duration) (from netip.AddrPort, ok bool) {
+		t.Helper()
+		if err := at.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			n, from, err := at.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return from, false
+			}
+			if wire.Kind(buf[:n]) != wire.LeaseControl {
+				carried += n + headers
+				return from, true
+			}
+		}
+	}
+	for life := range kills + 1 {
+		p := startProcess(t, []string{"ip", "netns", "exec", s.lender}, "--config="+config)
+		p.await("msg=lending")
+		borrower := s.listen(s.borrower, "10.66.0.1:0")
+		if got := ask(t, borrower, relay, borrowerKey, relayKey.Public(), target, true); got.State != lease.Granted {
+			t.Fatalf("got %+v with %d bytes carried\n%s", got, carried, p.text())
+		}
+		send := func() {
+			t.Helper()
+			if _, err := borrower.WriteToUDPAddrPort(data, relay); err != nil {
+				t.Fatal(err)
+			}
+		}
+		send()
+		wan, ok := came(server, patience)
+		if !ok {
+			t.Fatal("nothing comes")
+		}
+		if _, err := server.WriteToUDPAddrPort(data, wan); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := came(borrower, patience); !ok {
+			t.Fatal("nothing comes back")
+		}
+		if life == kills { // the last one ends as it should
+			for end := time.Now().Add(patience); !strings.Contains(p.text(), "used up"); {
+				if time.Now().After(end) {
+					t.Fatalf("%d bytes are carried and it lends on\n%s", carried, p.text())
+				}
+				send()
+				came(server, 20*time.Millisecond)
+			}
+			for ok := true; ok; {
+				_, ok = came(server, 50*time.Millisecond)
+			}
+			break
+		}
+		for range 40 + 20*life {
+			send()
+			came(server, 20*time.Millisecond) // no more than was debited ahead
+		}
+		for range 20 {
+			send()
+		}
+		p.kill()
+		for ok := true; ok; {
+			_, ok = came(server, 50*time.Millisecond)
+		}
+	}
+	if carried > quota || carried < quota/2 {
+		t.Errorf("%d bytes were carried, of %d", carried, quota)
+	}
+	t.Logf("%d kills, %d bytes carried of %d", kills, carried, quota)
 }
 
 // switches is how often the threads of a process have been awake so far.

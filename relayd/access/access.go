@@ -89,10 +89,10 @@ type Standing struct {
 
 // Book is the lender's. It is safe for concurrent use.
 type Book struct {
-	cfg    Config
-	listed map[control.Key]bool
+	cfg Config
 
 	mu        sync.Mutex
+	listed    map[control.Key]bool
 	all       []*Invitation
 	meters    map[lease.InvitationID]*Meter
 	strangers *Meter
@@ -153,12 +153,9 @@ func NewBook(cfg Config) (*Book, error) {
 // MayKnock reports whether a handshake with somebody is worth its cost: he is
 // known, or could have an invitation.
 func (b *Book) MayKnock(now time.Time, peer control.Key) bool {
-	if b.listed[peer] || b.cfg.Open.Leases > 0 {
-		return true
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.all, func(i *Invitation) bool {
+	return b.listed[peer] || b.cfg.Open.Leases > 0 || slices.ContainsFunc(b.all, func(i *Invitation) bool {
 		return b.overLocked(i, now) == "" && (i.borrower.IsZero() || i.borrower == peer)
 	})
 }
@@ -166,11 +163,11 @@ func (b *Book) MayKnock(now time.Time, peer control.Key) bool {
 // Judge says what somebody may borrow, or why he may not. near tells that he
 // is on a link of the lender's that is not the one it lends.
 func (b *Book) Judge(now time.Time, peer control.Key, near bool) (Standing, string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.listed[peer] {
 		return Standing{Kind: Listed, Left: lease.Unlimited}, ""
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	refusal := "you are not among those who may borrow here"
 	for _, i := range b.all {
 		if i.borrower != peer {
@@ -323,11 +320,16 @@ func (b *Book) Invite(now time.Time, random io.Reader, t Terms) (lease.Code, err
 }
 
 // Revoke ends invitations, redeemed or not: that of an ID, or those of a
-// borrower by its public key. The leases end when the borrower is judged next.
+// borrower by its public key. One who is listed is so no more, for as long as
+// the Book lasts. The leases end when the borrower is judged next.
 func (b *Book) Revoke(what string) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := 0
+	if key, err := control.ParseKey(what); err == nil && b.listed[key] {
+		delete(b.listed, key)
+		n++
+	}
 	for _, i := range b.all {
 		if !i.Revoked && (strings.EqualFold(i.ID, what) || i.Borrower == what) {
 			i.Revoked = true
@@ -335,7 +337,7 @@ func (b *Book) Revoke(what string) (int, error) {
 		}
 	}
 	if n == 0 {
-		return 0, fmt.Errorf("%q is neither the ID of a valid invitation nor the key of one who redeemed one", what)
+		return 0, fmt.Errorf("%q is neither the ID of a valid invitation nor the key of one who redeemed one or is listed", what)
 	}
 	return n, b.saveLocked()
 }
