@@ -4,6 +4,7 @@ package experiment
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/lab"
@@ -215,8 +216,8 @@ func (m *measurement) transfers() (a *measure.Arrivals, tooks []time.Duration, e
 
 // transfer makes one, of so many bytes (0: without end, for Workload.Bulk).
 func (m *measurement) transfer(upload bool, bytes int64, flows int) (*measure.Arrivals, error) {
-	const patience = 5 * time.Minute
 	host, limit := m.lab.Host(lab.Borrower), time.Duration(m.lab.Scenario.Workload.Bulk)
+	patience := patience(m.lab.Scenario, upload, bytes*int64(max(1, flows)))
 	if upload {
 		return measure.Upload{
 			Host: host, Sink: m.sink, Congestion: m.traffic.Congestion, MPTCP: m.mptcp, Bytes: bytes, Limit: limit, Patience: patience,
@@ -228,6 +229,22 @@ func (m *measurement) transfer(upload bool, bytes int64, flows int) (*measure.Ar
 	return measure.Curl{
 		Host: host, URL: m.lab.URL(bytes, m.traffic.Congestion), Flows: flows, Limit: limit, Patience: patience, Wrap: m.wrap,
 	}.Run()
+}
+
+// patience is how long so many bytes may take before the transfer is given up:
+// half a minute, and five times what they need over the slowest link.
+func patience(s *scenario.Scenario, upload bool, bytes int64) time.Duration {
+	slowest := math.Inf(1)
+	for i := range s.Links {
+		way := &s.Links[i].Down
+		if upload {
+			way = &s.Links[i].Up
+		}
+		if r := way.MeanRate(); r > 0 { // else it is behind another
+			slowest = min(slowest, r)
+		}
+	}
+	return 30*time.Second + time.Duration(5*8*float64(bytes)/slowest*float64(time.Second))
 }
 
 // startAgainst transfers the other way until the function it returns is called;

@@ -108,3 +108,17 @@ func TestSinglesOnly(t *testing.T) {
 		t.Errorf("table of single paths:\n%s", &b)
 	}
 }
+
+func TestPatience(t *testing.T) {
+	s := &scenario.Scenario{Links: []scenario.Link{
+		{Down: scenario.Direction{Rate: 8e6}, Up: scenario.Direction{Rate: 4e6}},
+		{Down: scenario.Direction{Rate: 2e6}, Up: scenario.Direction{Rate: 1e6}},
+		{Behind: "a"},
+	}}
+	if got := patience(s, false, 1e6); got != 50*time.Second {
+		t.Errorf("1 MB at 2 Mbit/s: %v, want 30 s and five times 4 s", got)
+	}
+	if got := patience(s, true, 1e6); got != 70*time.Second {
+		t.Errorf("1 MB at 1 Mbit/s: %v, want 30 s and five times 8 s", got)
+	}
+}
