@@ -213,6 +213,7 @@ func (s *Session) onClose() {
 	}
 	if s.cfg.Role == Server {
 		s.closed = true
+		s.order.Forget(s.now)
 		return
 	}
 	s.dial.lost = true

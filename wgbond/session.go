@@ -98,9 +98,18 @@ type Config struct {
 	// randomness for nonces.
 	Wall func() time.Time
 	Rand io.Reader
+	// Order bounds what this session and others hold to put it in order; nil:
+	// each has a bound of its own, 16 MB, and nothing bounds them together.
+	Order *OrderBudget
 	// Trace gets every decision of the session; nil: none.
 	Trace *trace.Recorder
 }
+
+// OrderBudget bounds what several sessions hold together; see Config.Order.
+type OrderBudget = reorder.Budget
+
+// NewOrderBudget makes one of so many bytes.
+func NewOrderBudget(bytes int) *OrderBudget { return reorder.NewBudget(bytes) }
 
 // Stray is a datagram for an address that is not a path's (yet).
 type Stray struct {
@@ -196,7 +205,7 @@ func New(now time.Duration, cfg Config) *Session {
 		cfg: cfg, now: now, sched: cfg.Scheduler,
 		queue:        sendQueue{codel: codel.CoDel{Target: codelSteady, Interval: intervalSteady}},
 		express:      sendQueue{codel: codel.CoDel{Target: codelSteady, Interval: intervalSteady}},
-		order:        reorder.New(reorder.Params{Deadline: reorderDeadline, Express: wire.ExpressSize}),
+		order:        reorder.New(reorder.Params{Deadline: reorderDeadline, Express: wire.ExpressSize, Budget: cfg.Order}),
 		lastSend:     -1,
 		lastData:     -1,
 		plain:        plainState{since: -1},
@@ -420,5 +429,6 @@ func (s *Session) Close(now time.Duration, reason wire.CloseReason) {
 		}
 	}
 	s.closed = true
+	s.order.Forget(now) // nothing may come by which it would go on
 	s.trace.watch()
 }

@@ -112,6 +112,7 @@ func (sh *Shell) Dial(cfg DialConfig) (*Dialled, error) {
 		Role:      wgbond.Client,
 		Scheduler: cfg.Scheduler,
 		Pool:      &sh.Pool,
+		Order:     sh.order,
 		Initiator: initiator,
 		Wall:      time.Now,
 		Rand:      rand.Reader,

@@ -141,6 +141,7 @@ func (v *Server) newServed(peer control.Key) (*served, error) {
 		Role:      wgbond.Server,
 		Scheduler: scheduler,
 		Pool:      &v.shell.Pool,
+		Order:     v.shell.order,
 		Wall:      time.Now,
 		Rand:      rand.Reader,
 		Trace:     v.shell.recorder(peer.String()),

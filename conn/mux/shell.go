@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wg-bond/wg-bond/conn/udp"
+	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/trace"
 )
 
@@ -43,6 +44,10 @@ func ListenUDP(cfg udp.Config) (Socket, error) {
 // that wireguard-go handles at once.
 const BatchSize = 128
 
+// orderBytes bounds what all sessions hold to put it in order: what eight may
+// hold by themselves. Beyond it packets go on as they come.
+const orderBytes = 128 << 20
+
 // Shell is what the sessions and servers of one Bind or shim have in common.
 // Make one with NewShell.
 type Shell struct {
@@ -54,6 +59,7 @@ type Shell struct {
 	// session is made.
 	Trace func(session string) io.Writer
 
+	order  *wgbond.OrderBudget
 	listen ListenFunc
 	start  time.Time
 	mark   atomic.Uint32
@@ -69,7 +75,7 @@ func NewShell(listen ListenFunc, log *slog.Logger) *Shell {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Shell{Log: log, listen: listen, start: time.Now()}
+	return &Shell{Log: log, order: wgbond.NewOrderBudget(orderBytes), listen: listen, start: time.Now()}
 }
 
 // recorder is for the trace of a new session; nil: none.

@@ -3,6 +3,7 @@ package reorder
 import (
 	"math"
 	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/wg-bond/wg-bond/schedulers"
@@ -53,7 +54,32 @@ type Params struct {
 	// the packets' buffers. Defaults: the constant MaxPackets, and as many
 	// buffers of 2048 bytes.
 	MaxPackets, MaxBytes int
+	// Budget bounds what this buffer and others hold together. Default: nothing
+	// does.
+	Budget *Budget
 }
+
+// Budget is a bound of what several buffers hold together. It may be shared by
+// buffers of several goroutines.
+type Budget struct {
+	most int64
+	held atomic.Int64
+}
+
+// NewBudget makes a bound of so many bytes, counted as Params.MaxBytes are.
+func NewBudget(bytes int) *Budget { return &Budget{most: int64(bytes)} }
+
+// Held is what is held now, bytes.
+func (g *Budget) Held() int { return int(g.held.Load()) }
+
+// hold notes bytes held, or with a negative number handed on.
+func (g *Budget) hold(bytes int) {
+	if g != nil {
+		g.held.Add(int64(bytes))
+	}
+}
+
+func (g *Budget) spent() bool { return g != nil && g.held.Load() > g.most }
 
 // position is a place in the order of all packets of a session.
 type position struct {
@@ -297,6 +323,7 @@ func (b *Buffer) await(s *stream, c uint64, pkt []byte) {
 	s.put(b.now, c, pkt)
 	b.held++
 	b.bytes += cap(pkt)
+	b.p.Budget.hold(cap(pkt))
 }
 
 // Void announces that the counters from ≤ c < to of index will not come.
@@ -584,7 +611,7 @@ func (b *Buffer) advance() {
 		if b.held == 0 {
 			return
 		}
-		if b.held > b.p.MaxPackets || b.bytes > b.p.MaxBytes {
+		if b.held > b.p.MaxPackets || b.bytes > b.p.MaxBytes || b.p.Budget.spent() {
 			b.giveUp(s, &b.stats.GapsForced)
 			continue
 		}
@@ -637,6 +664,7 @@ func (b *Buffer) hand(s *stream, c uint64) {
 	pkt := s.take(c)
 	b.held--
 	b.bytes -= cap(pkt)
+	b.p.Budget.hold(-cap(pkt))
 	b.ready = append(b.ready, pkt)
 }
 

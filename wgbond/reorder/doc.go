@@ -25,7 +25,8 @@
 //     if the sender says that it carries data (Tune) and it was heard within
 //     Silence. A path that fell idle says so by a Marker;
 //   - when Deadline has passed since it began to block;
-//   - when the held packets exceed MaxPackets or MaxBytes.
+//   - when the held packets exceed MaxPackets or MaxBytes, or those of all
+//     buffers that share it the Budget.
 //
 // A newer key pair waits for the older one in the same way: its tail is a gap
 // that ends when the announced end is reached, or when every live path has

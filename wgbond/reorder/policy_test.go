@@ -480,6 +480,39 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestBudget: what two buffers hold together ends the gap of the one that takes
+// more, and what goes on or is forgotten is given back.
+func TestBudget(t *testing.T) {
+	g := NewBudget(3 * 100)
+	p := Params{Budget: g}
+	a, b := New(p), New(p)
+	for _, b := range []*Buffer{a, b} {
+		b.KeyPair(0, 'a', 0, 0)
+		b.Heard(0, 1)
+	}
+	packet := func(b *Buffer, counter uint64) int {
+		b.Packet(0, 0, 'a', counter, make([]byte, 100))
+		return len(b.Release(0, nil))
+	}
+	for _, step := range []struct {
+		b               *Buffer
+		counter         uint64
+		released, after int
+	}{
+		{a, 1, 0, 100}, {a, 2, 0, 200}, {b, 1, 0, 300},
+		{b, 2, 2, 200}, // too much: b waits for 0 no more
+		{b, 4, 0, 300},
+		{a, 0, 3, 100}, // in order
+	} {
+		if n := packet(step.b, step.counter); n != step.released || g.Held() != step.after {
+			t.Errorf("counter %d: %d go on and %d bytes are held, want %d and %d", step.counter, n, g.Held(), step.released, step.after)
+		}
+	}
+	if b.Forget(0); g.Held() != 0 || b.Stats().GapsForced != 1 {
+		t.Errorf("%d bytes are held when all is forgotten; %+v", g.Held(), b.Stats())
+	}
+}
+
 // TestMissing: what went ahead and what is void is no part of a gap, though its
 // counters are.
 func TestMissing(t *testing.T) {
