@@ -142,3 +142,17 @@ func TestCeilingIsTheBorrowers(t *testing.T) {
 		t.Errorf("a server's word about a ceiling was obeyed: %+v", st)
 	}
 }
+
+// TestVerdictOnOwnPath: the peer's word benches a path that is lent, and no other.
+func TestVerdictOnOwnPath(t *testing.T) {
+	own := lentPath
+	own.cfg.Lent = false
+	w := newWorld(t, 1, own, lentPath)
+	w.bond()
+	for i := range w.paths {
+		w.client.onVerdict(&wire.Verdict{Path: uint8(w.paths[i].id), Charge: wire.Alters})
+	}
+	if st := w.client.Status(w.now).Paths; st[0].Charge != "" || st[1].Charge == "" {
+		t.Errorf("accused of altering: %q of our own path, %q of the lent one", st[0].Charge, st[1].Charge)
+	}
+}

@@ -2,8 +2,11 @@ package shim_test
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,7 +15,9 @@ import (
 	"github.com/wg-bond/wg-bond/conn/internal/wgtest"
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/relayd"
+	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/control"
+	"github.com/wg-bond/wg-bond/wgbond/wire"
 )
 
 // startRelay runs a real relayd on the loopback; stop ends it.
@@ -139,6 +144,96 @@ func TestRelaySpares(t *testing.T) {
 		_, free := lent()
 		return free
 	})
+}
+
+// hostile stands before a relay and passes on what comes and goes; what comes it
+// shows to harm first.
+func hostile(t *testing.T, relay netip.AddrPort, harm func(pkt []byte)) netip.AddrPort {
+	t.Helper()
+	front, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(local(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(relay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var borrower atomic.Pointer[netip.AddrPort]
+	var passing sync.WaitGroup
+	t.Cleanup(func() { front.Close(); back.Close(); passing.Wait() })
+	pass := func(from *net.UDPConn, on func(pkt []byte, from netip.AddrPort)) {
+		buf := make([]byte, 2048)
+		for {
+			n, at, err := from.ReadFromUDPAddrPort(buf)
+			switch {
+			case errors.Is(err, net.ErrClosed):
+				return
+			case err == nil:
+				on(buf[:n], at)
+			}
+		}
+	}
+	passing.Go(func() {
+		pass(front, func(pkt []byte, at netip.AddrPort) {
+			borrower.Store(&at)
+			_, _ = back.Write(pkt) // what is lost is lost
+		})
+	})
+	passing.Go(func() {
+		pass(back, func(pkt []byte, _ netip.AddrPort) {
+			harm(pkt)
+			_, _ = front.WriteToUDPAddrPort(pkt, *borrower.Load()) // likewise
+		})
+	})
+	return front.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// TestHostileRelay: a relay that alters some of what it carries is named at both
+// ends, and given no more of it; what it altered comes by the other path.
+func TestHostileRelay(t *testing.T) {
+	relayKey, clientKey := wgtest.Key(t), wgtest.Key(t)
+	relay, _ := startRelay(t, local(0), relayKey, clientKey.Public())
+	n := 0
+	relay = hostile(t, relay, func(pkt []byte) {
+		if wire.Kind(pkt) == wire.WGData && len(pkt) > 500 {
+			if n++; n%4 == 0 {
+				pkt[len(pkt)-1] ^= 1
+			}
+		}
+	})
+	w := newWorldOf(t, clientKey, []mux.PathSpec{
+		{Name: "own", Device: "a"},
+		{Name: "neighbour", Device: "b", Relay: relay, RelayKey: relayKey.Public()},
+	})
+	w.client.Up(t)
+	w.bonded(t, 2)
+	paths := func() (own, lent [2]wgbond.PathStatus) {
+		for end, all := range [2][]wgbond.PathStatus{w.bind.Status().Peers[0].Session.Paths, w.shim.Status().Clients[0].Session.Paths} {
+			for _, p := range all {
+				if p.Lent {
+					lent[end] = p
+				} else {
+					own[end] = p
+				}
+			}
+		}
+		return own, lent
+	}
+	wgtest.Eventually(t, "it is named at both ends", func() bool {
+		wgtest.Transfer(t, w.client, w.server, true, 1<<20)
+		_, lent := paths()
+		return lent[0].Charge != "" && lent[1].Charge != ""
+	})
+	own, before := paths()
+	t.Logf("the client says %q, the server %q", before[0].Charge, before[1].Charge)
+	if own[0].Charge != "" || own[1].Charge != "" {
+		t.Errorf("the honest path is accused: %q, %q", own[0].Charge, own[1].Charge)
+	}
+	const size = 4 << 20
+	wgtest.Transfer(t, w.client, w.server, true, size)
+	if _, after := paths(); after[1].TxBytes-before[1].TxBytes > size/wgtest.Slowness/4 {
+		t.Errorf("it was given %d bytes more", after[1].TxBytes-before[1].TxBytes)
+	}
 }
 
 // TestRelayRefuses: who is not allowed to borrow has the path shown as such,

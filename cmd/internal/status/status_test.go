@@ -29,6 +29,7 @@ func example() *Interface {
 						InFlight: 12 << 10, TxBytes: 1 << 20, RxBytes: 2 << 20, Metered: true, LastHeard: &heard,
 						Plan: &Plan{Use: true, Copies: true, Cost: .031, Cap: 1 << 16, Drain: 450e3}},
 					{Name: "neighbour", Device: "wlan0", State: "leasing", Relay: "10.9.0.2:51900", Reason: "no answer", Backup: true, TxBytes: 1 << 20,
+						Charge:  "alters what it carries; not used for another 58s",
 						MTUNote: "carries at most 1400 bytes, the tunnel needs 1452: set MTU = 1368"},
 				},
 			},
@@ -74,6 +75,7 @@ peer: PEER
     device: wlan0
     relay: 10.9.0.2:51900
     state: leasing, backup (no answer)
+    not trusted: alters what it carries; not used for another 58s
     too small: carries at most 1400 bytes, the tunnel needs 1452: set MTU = 1368
     transfer: 0 B received, 1.00 MiB sent
     share: 25 %
