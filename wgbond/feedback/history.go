@@ -58,12 +58,14 @@ type Packet[S any] struct {
 	Sent  time.Duration
 	Path  schedulers.PathID
 	Stamp S
-	// Transmissions counts them.
+	// Transmissions counts them; a copy's with that of the packet itself by the
+	// same path, for a report does not tell which of them came.
 	Transmissions int
 
 	state      state
 	copy       bool              // an extra copy: not looked up by counter
 	copied     bool              // has an extra copy
+	went       uint32            // a bit for each path that it, or what it is a copy of, has gone by
 	lostOn     schedulers.PathID // by which it was sent when declared lost
 	lent       int
 	seq        uint64 // rises by one with each transmission on Path
@@ -167,12 +169,12 @@ func (h *History[S]) AddCopy(of *Packet[S], buf []byte) (Handle, bool) {
 	if len(h.spare) == 0 && len(h.packets) >= 2*capacity {
 		return Handle{}, false
 	}
-	index, counter, size, at := of.Index, of.Counter, of.Size, of.Queued // slot may move of
+	index, counter, size, at, went := of.Index, of.Counter, of.Size, of.Queued, of.went // slot may move of
 	of.copied = true
 	i := h.slot()
 	pk := &h.packets[i]
 	*pk = Packet[S]{Buf: buf, Index: index, Counter: counter, Size: size, Queued: at,
-		state: queued, copy: true, gen: pk.gen, prev: -1, next: -1}
+		state: queued, copy: true, went: went, gen: pk.gen, prev: -1, next: -1}
 	return Handle{i, pk.gen}, true
 }
 
@@ -207,6 +209,10 @@ func (h *History[S]) Sent(now time.Duration, x Handle, path schedulers.PathID, s
 	o.seq++
 	pk.state, pk.Sent, pk.Path, pk.Stamp, pk.seq = inFlight, now, path, stamp, o.seq
 	pk.Transmissions++
+	if pk.copy && pk.went>>path&1 != 0 {
+		pk.Transmissions++
+	}
+	pk.went |= 1 << path
 	pk.lent++
 	pk.prev, pk.next = o.tail, -1
 	if o.tail >= 0 {

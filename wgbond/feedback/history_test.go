@@ -304,6 +304,26 @@ func TestHistoryCopies(t *testing.T) {
 	s.want("counts", s.h.Counts(), Counts{Delivered: 2})
 }
 
+// TestHistoryCopyByTheSamePath: a path that was taken for silent works after all,
+// and a copy of what is in flight there goes out by it, too. A report names both
+// alike, so neither is measured by: taken for the copy's, the packet's own arrival
+// had put the least delay of a lent path 14 ms too low, for two minutes.
+func TestHistoryCopyByTheSamePath(t *testing.T) {
+	s := newSender(t, 3)
+	s.sent(0, 0, 1)
+	s.sent(1, 2)
+	for c, want := range []int{2, 2, 1} { // by path 0
+		h, ok := s.h.AddCopy(s.h.Get(s.handles[uint64(c)]), []byte{byte(100 + c)})
+		if !ok {
+			t.Fatal("no room for a copy")
+		}
+		s.now += ms
+		s.h.Sent(s.now, h, 0, uint64(c))
+		s.h.Return(h)
+		s.want("transmissions", s.h.Get(h).Transmissions, want)
+	}
+}
+
 // TestHistoryKeyPairs: two key pairs are held, and reports name either.
 func TestHistoryKeyPairs(t *testing.T) {
 	s := newSender(t, 3)

@@ -257,6 +257,7 @@ type modelPacket struct {
 	sent          time.Duration
 	seq           uint64
 	transmissions int
+	went          []schedulers.PathID // it, or what it is a copy of
 	over          bool
 	ahead         bool // may have been sent ahead of lower counters
 	lostOn        schedulers.PathID
@@ -300,6 +301,10 @@ func (m *modelHistory) sent(now time.Duration, p *modelPacket, path schedulers.P
 	m.seq[path]++
 	p.inFlight, p.path, p.sent, p.seq = true, path, now, m.seq[path]
 	p.transmissions++
+	if p.copy && slices.Contains(p.went, path) {
+		p.transmissions++ // a report names this one and that of the packet itself alike
+	}
+	p.went = append(p.went, path)
 	m.lent = append(m.lent, p)
 }
 
@@ -526,7 +531,7 @@ func (p *pair) step(n int) {
 		if x, ok := p.pickHeld(func(x *modelPacket) bool { return !x.copy }); ok {
 			if h, ok := p.h.AddCopy(p.h.Get(x.h), p.buf()); ok {
 				x.copied = true
-				p.m.held = append(p.m.held, &modelPacket{h: h, id: p.bufs, index: x.index, counter: x.counter, ahead: x.ahead, copy: true})
+				p.m.held = append(p.m.held, &modelPacket{h: h, id: p.bufs, index: x.index, counter: x.counter, ahead: x.ahead, copy: true, went: slices.Clone(x.went)})
 			} else {
 				p.fail("no room for a copy")
 			}
