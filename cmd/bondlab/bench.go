@@ -24,7 +24,7 @@ type benchCmd struct {
 	Runs       int      `help:"How often to measure." default:"5"`
 	Quick      bool     `help:"Transfers of 8 to 17 s, baselines and peers once: all rows in under 45 minutes."`
 	Virtual    bool     `help:"In virtual time only: the column of that name, the same on every machine, in a minute. No root, no programs."`
-	Trace      string   `help:"Write the traces of both ends, for replay, into this directory: of virtual time ROW-client.jsonl and ROW-server.jsonl, else client-1.jsonl, server-1.jsonl and so on." type:"path" placeholder:"DIR"`
+	Trace      string   `help:"Write the traces of both ends, for replay, into this directory: of virtual time ROW-client.jsonl and ROW-server.jsonl, else SCENARIO/client-1.jsonl, server-1.jsonl and so on." type:"path" placeholder:"DIR"`
 	NoMPTCP    bool     `name:"no-mptcp" help:"Leave out the kernel's multipath TCP."`
 	Out        string   `help:"Write table.md, table.json and a chart of every row into this directory." type:"path" placeholder:"DIR"`
 	UpdateDocs string   `help:"Put the tables into this Markdown file, between its marks." type:"existingfile" placeholder:"FILE"`
@@ -95,12 +95,6 @@ func (c *benchCmd) bench(bin string) error {
 			fmt.Fprintf(os.Stderr, "kernel MPTCP is left out: %v\n", err)
 			opt.MPTCP = false
 		}
-	}
-	if c.Trace != "" && !c.Virtual {
-		if err := os.MkdirAll(c.Trace, 0o755); err != nil {
-			return err
-		}
-		opt.Lab.Traces = c.Trace
 	}
 	return bench.Run(bench.Choose(c.Scenario, c.Direction, c.CC), opt, os.Stdout)
 }

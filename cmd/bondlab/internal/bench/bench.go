@@ -33,7 +33,7 @@ type Options struct {
 	Lab       lab.Options
 	Scenarios fs.FS
 	Out       string // directory for table.md, table.json and charts; empty: none
-	Traces    string // directory for traces of Virtual's bonded runs, see record; empty: none
+	Traces    string // directory for traces, see compute; the laboratory's into one of the scenario's name; empty: none
 	Docs      string // a Markdown file to put the tables into, see Update; empty: none
 	Version   string // of what is measured
 	Progress  func(format string, args ...any)
@@ -125,6 +125,12 @@ func (j *job) run(opt Options, have shelf) error {
 	}
 	if opt.Virtual {
 		return nil
+	}
+	if opt.Traces != "" {
+		opt.Lab.Traces = filepath.Join(opt.Traces, filepath.Base(j.scenario.Name))
+		if err := os.MkdirAll(opt.Lab.Traces, 0o755); err != nil {
+			return err
+		}
 	}
 	l, err := lab.Build(j.scenario, opt.Lab)
 	if err != nil {

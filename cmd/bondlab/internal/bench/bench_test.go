@@ -227,7 +227,7 @@ func TestRun(t *testing.T) {
 	rows := Choose([]string{file}, "both", []string{"cubic"})
 	opt := Options{
 		Runs: 1, Quick: true, MPTCP: lab.CanMPTCP() == nil, Lab: lab.Options{Bin: bin}, Scenarios: scenarios.Files,
-		Out: filepath.Join(dir, "out"), Docs: doc, Progress: t.Logf,
+		Out: filepath.Join(dir, "out"), Docs: doc, Traces: filepath.Join(dir, "traces"), Progress: t.Logf,
 	}
 	if err := Run(rows, opt, io.Discard); err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func TestRun(t *testing.T) {
 	if err != nil || strings.Contains(string(text), "run 1") {
 		t.Errorf("in the document: %v\n%s", err, text)
 	}
-	for _, name := range []string{"table.md", "table.json", rows[0].Name() + ".png", rows[1].Name() + ".png"} {
+	for _, name := range []string{"table.md", "table.json", rows[0].Name() + ".png", rows[1].Name() + ".png", "../traces/small/server-1.jsonl"} {
 		if info, err := os.Stat(filepath.Join(opt.Out, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
