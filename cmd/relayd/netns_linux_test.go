@@ -309,6 +309,9 @@ func TestInvitations(t *testing.T) {
 // TestQuotaAcrossKills: a relayd that is killed without notice while it forwards,
 // again and again, lends no byte beyond the month's volume.
 func TestQuotaAcrossKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many processes")
+	}
 	s := newStreet(t)
 	var relayKey, borrowerKey control.Key
 	relayKey[1], borrowerKey[1] = 1, 2
@@ -419,6 +422,9 @@ func switches(t *testing.T, pid int) (n int) {
 // TestNobodyBorrowsNothingWakes: a relayd that announces itself, and would on a
 // device that is not there, sleeps while nobody borrows.
 func TestNobodyBorrowsNothingWakes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some seconds of sleep")
+	}
 	s := newStreet(t)
 	relayKey := control.Key{1: 1}
 	config := filepath.Join(t.TempDir(), "relayd.toml")

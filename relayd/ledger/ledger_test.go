@@ -140,11 +140,17 @@ func TestMain(m *testing.M) {
 const killQuota = 300_000_000
 
 func lendUntilKilled(file string) {
-	l, err := Open(Config{File: file, Quota: killQuota})
+	quota, err := strconv.ParseUint(os.Getenv(borrowEnv+"_QUOTA"), 10, 64)
 	if err != nil {
 		fmt.Println("error", err)
 		return
 	}
+	l, err := Open(Config{File: file, Quota: quota})
+	if err != nil {
+		fmt.Println("error", err)
+		return
+	}
+	fmt.Println("left", l.Left())
 	seed, _ := strconv.ParseUint(os.Getenv(borrowEnv+"_SEED"), 10, 64)
 	r := rand.New(rand.NewPCG(seed, 1))
 	for lent := 0; ; {
@@ -168,6 +174,44 @@ func lendUntilKilled(file string) {
 	}
 }
 
+func lenderEnv(file string, quota int, seed uint64) []string {
+	return append(os.Environ(), borrowEnv+"="+file, fmt.Sprintf("%s_QUOTA=%d", borrowEnv, quota), fmt.Sprintf("%s_SEED=%d", borrowEnv, seed))
+}
+
+// lives runs a lender, strikes it once it has said so many things, and tells how
+// much it found left, how much it lent, and whether that was all.
+func lives(t *testing.T, cmd *exec.Cmd, until int, strike func()) (left, lent int, over bool) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for n := 0; lines.Scan(); n++ {
+		what, value, _ := strings.Cut(lines.Text(), " ")
+		if what == "error" {
+			t.Fatal(value)
+		}
+		said, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatal(lines.Text())
+		}
+		if what == "left" {
+			left = said
+		} else {
+			lent, over = said, what == "over"
+		}
+		if n == until {
+			strike()
+		}
+	}
+	_ = cmd.Wait()
+	return left, lent, over
+}
+
 // TestKilled: a lender that is killed again and again, without notice and at
 // whatever moment, lends no byte beyond its quota.
 func TestKilled(t *testing.T) {
@@ -178,33 +222,15 @@ func TestKilled(t *testing.T) {
 	total, kills := 0, 0
 	for over := false; !over; kills++ {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), borrowEnv+"="+file, fmt.Sprintf("%s_SEED=%d", borrowEnv, seed+uint64(kills)))
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
+		cmd.Env = lenderEnv(file, killQuota, seed+uint64(kills))
+		left, lent, ended := lives(t, cmd, 1+r.IntN(300), func() { _ = cmd.Process.Kill() })
+		if total+left > killQuota {
+			t.Fatalf("after %d kills %d bytes were lent, and %d are left of %d", kills, total, left, killQuota)
 		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lent, until := 0, 1+r.IntN(300)
-		lines := bufio.NewScanner(out)
-		for n := 0; lines.Scan(); n++ {
-			what, value, _ := strings.Cut(lines.Text(), " ")
-			if what == "error" {
-				t.Fatal(value)
-			}
-			if lent, err = strconv.Atoi(value); err != nil {
-				t.Fatal(lines.Text())
-			}
-			over = what == "over"
-			if n == until {
-				_ = cmd.Process.Kill() // what it has already said still comes
-			}
-		}
-		_ = cmd.Wait()
-		if total += lent; total > killQuota {
-			t.Fatalf("after %d kills %d bytes were lent, of %d", kills, total, killQuota)
-		}
+		total, over = total+lent, ended
+	}
+	if total > killQuota {
+		t.Errorf("%d bytes were lent of %d", total, killQuota)
 	}
 	if kills < 4 {
 		t.Errorf("only %d kills: this showed less than it says", kills)
