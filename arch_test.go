@@ -43,6 +43,8 @@ var imports = []importRule{
 		"a leaf: sockets know nothing of what they carry"},
 	{"conn/durable", nil,
 		"a leaf: a bond's books and a lender's are kept alike"},
+	{"conn/memory", []string{"conn/durable", "wgbond"},
+		"it keeps what the engine has learned, and knows no sockets"},
 	{"conn/period", nil,
 		"a leaf: a bond's months and a lender's are reckoned alike"},
 

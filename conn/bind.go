@@ -14,6 +14,7 @@ import (
 
 	wgconn "golang.zx2c4.com/wireguard/conn"
 
+	"github.com/wg-bond/wg-bond/conn/memory"
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/conn/quota"
@@ -50,6 +51,9 @@ type Config struct {
 	Watch func() (Watcher, error)
 	// Ledger counts what paths carry and knows their quotas; nil: none have one.
 	Ledger *quota.Ledger
+	// Memory remembers what paths carried in the networks where they were; nil:
+	// nothing does. It is written while the Bind is open, and not closed.
+	Memory *memory.Book
 	// Lookup finds the addresses of a Peer.Name; nil: names are not looked up.
 	// With mark, that of the sockets, its questions leave around the tunnel.
 	Lookup func(ctx context.Context, mark uint32, name string) ([]netip.AddrPort, error)
@@ -134,6 +138,7 @@ func NewBind(cfg Config) (*Bind, error) {
 	}
 	b.shell.SetMark(cfg.Mark)
 	b.shell.Trace = cfg.Trace
+	b.shell.Memory = cfg.Memory
 	b.dialled.Store(&map[netip.AddrPort]*dialledPeer{})
 	return b, nil
 }

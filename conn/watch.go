@@ -21,6 +21,10 @@ const (
 	rescanEvery  = 2 * time.Second
 	recheckEvery = 20 * time.Second
 
+	// learnEvery is how often it is noted what paths carry, for a program that
+	// ends without a farewell.
+	learnEvery = time.Minute
+
 	// silentFor is the silence after which a peer's name is looked up again;
 	// it doubles with every time that did not help, to lookupMost.
 	silentFor  = 4 * time.Second
@@ -35,6 +39,7 @@ type watch struct {
 	quit    chan struct{}
 	failed  bool // reading failed, which was logged
 	scanned time.Duration
+	learned time.Duration // when that was last noted
 }
 
 // watchLocked begins to follow the devices.
@@ -100,6 +105,10 @@ func (b *Bind) watching(w *watch) {
 			}
 			b.lookupLocked(now)
 			b.translateLocked(now)
+			if now-w.learned >= learnEvery {
+				w.learned = now
+				b.learnLocked()
+			}
 		}
 		b.mu.Unlock()
 	}
@@ -116,6 +125,16 @@ func (b *Bind) tickLedger() bool {
 		b.shell.Log.Error("counted on, but not kept", "err", err)
 	}
 	return changed
+}
+
+// learnLocked notes what the paths carry.
+func (b *Bind) learnLocked() {
+	for _, d := range *b.dialled.Load() {
+		d.Learn()
+	}
+	if err := b.cfg.Memory.Tick(time.Now()); err != nil {
+		b.shell.Log.Warn("used on, but not kept", "err", err)
+	}
 }
 
 // rescanLocked brings the paths up to date with the devices.

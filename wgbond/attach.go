@@ -112,6 +112,9 @@ func (s *Session) sendAttach(l *link) {
 	s.begin(l.id)
 	s.add(&wire.Hello{Instance: s.instance})
 	s.add(f)
+	if r := l.remembered(); r.Rate > 0 && !l.attached {
+		s.add(r)
+	}
 	s.finish(l)
 	most := attachMax
 	if l.cfg.Metered {
@@ -353,6 +356,7 @@ func (s *Session) forgetPeer() {
 			s.dropLink(l)
 			continue
 		}
+		l.cfg.Memory = s.Learned(s.now, l.id)
 		fresh := s.newLink(schedulers.PathID(id), l.cfg)
 		fresh.told = l.told
 		s.limit(fresh, l.ceiling)

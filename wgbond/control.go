@@ -184,6 +184,7 @@ func (s *Session) sendPing(l *link) {
 	l.pings[id%uint32(len(l.pings))] = sentPing{id: id, sent: s.now}
 	s.begin(l.id)
 	s.add(&wire.Ping{Path: uint8(l.id), ID: id, Sent: wire.ClockOf(s.now)})
+	s.addReached(l)
 	s.finish(l)
 	s.askBeside(l)
 	s.putOff(l)

@@ -120,11 +120,16 @@ func (s *Session) learn(w *news, lostPackets, lostBytes int) {
 		return
 	}
 	minRTT, _ := l.path.MinRTT(s.now)
+	believed := l.rate.Believes()
 	l.rate.Delivered(s.now, rate.Delivery{
 		Stamp: w.stamp, Bytes: l.delivered.bytes, Arrived: w.report.Arrived,
 		RTT: w.forward, MinRTT: minRTT, EmptyAge: l.path.Empty(s.now), Late: l.path.Late(),
 		InFlight: s.hist.InFlight(l.id), MayProbeRTT: !s.probingRTT(l),
 	})
+	if believed && !l.rate.Believes() {
+		s.unbind(l) // it was bound on the word of the hint
+		s.planAt = s.now
+	}
 	s.trace.acked(w, lostPackets)
 }
 

@@ -22,6 +22,9 @@ type PathConfig struct {
 	MTU     int     // largest UDP payload, bytes; 0: unknown
 	// Overhead is the size of the IP and UDP headers: 28 (IPv4) or 48 (IPv6).
 	Overhead int
+	// Memory is what the path carried the last time in the network that it leads
+	// through now; zero: nothing is known. A client's.
+	Memory Memory
 }
 
 // maxControl bounds the control and plain datagrams that wait for a path's
@@ -93,6 +96,7 @@ type link struct {
 	pings [8]sentPing
 
 	conduct conduct
+	recall  recollection
 
 	txPackets, txBytes uint64
 	rxPackets, rxBytes uint64
@@ -151,6 +155,8 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 	}
 	l := &link{id: id, cfg: cfg, path: path.New(s.now), attachAt: Never, hushAt: Never, lastData: -1, provenAt: s.now, ceiling: NoCeiling, told: NoCeiling}
 	l.rate = rate.New(s.now, l.rateParams())
+	l.suppose()
+	l.recall.toldAt = s.now
 	l.mtu = path.NewMTU(s.now, cfg.MTU)
 	l.mtu.Need(s.now, s.sizes.need)
 	s.links[id] = l

@@ -199,6 +199,8 @@ func (s *Session) onFrame(l *link, from Remote, f wire.Frame, size int) {
 		s.onReceipt(f)
 	case *wire.Verdict:
 		s.onVerdict(f)
+	case *wire.Reached:
+		s.onReached(f)
 	case *wire.Ceiling:
 		s.onCeiling(f)
 	case *wire.Hello:

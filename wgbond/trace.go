@@ -536,6 +536,8 @@ func (t *tracer) frames(out []trace.Frame, plaintext []byte, theirs bool) []trac
 			f.Kind, f.Path = "receipt", schedulers.PathID(x.Path)
 		case *wire.Verdict:
 			f.Kind, f.Path, f.Reason = "verdict", schedulers.PathID(x.Path), uint8(x.Charge)
+		case *wire.Reached:
+			f.Kind, f.Path = "reached", schedulers.PathID(x.Path)
 		case *wire.Hello:
 			f.Kind = "hello"
 		default:

@@ -44,6 +44,7 @@ type world struct {
 	atClient, atServer func(pkt []byte) // what the WireGuards get
 	arrivedBy          *simPath         // of what atServer gets plainly
 	at                 []event
+	pairs              uint32 // see streams
 }
 
 type simPath struct {

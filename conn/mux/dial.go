@@ -328,7 +328,21 @@ func (d *Dialled) Stop() {
 	d.stopLocked()
 }
 
+// Learn has the shell's Memory take in what the paths carry.
+func (d *Dialled) Learn() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.learnLocked()
+}
+
+func (d *Dialled) learnLocked() {
+	for _, p := range d.paths {
+		p.learn()
+	}
+}
+
 func (d *Dialled) stopLocked() {
+	d.learnLocked()
 	d.running = false
 	for _, p := range d.paths {
 		p.stop()

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/memory"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/conn/quota"
 	"github.com/wg-bond/wg-bond/conn/udp"
@@ -70,6 +72,7 @@ type dialPath struct {
 	target netip.AddrPort // the peer
 	to     netip.AddrPort // where datagrams go: the relay or the target
 	way    Way
+	at     string // the networks that the engine's rates are of
 	sock   Socket
 	port   uint16 // of the latest socket: the next one asks for the same
 	id     schedulers.PathID
@@ -110,9 +113,13 @@ func (p *dialPath) lead(way Way, target netip.AddrPort) {
 		p.to = target
 	}
 	id, added, sock := p.id, p.added, p.sock
+	elsewhere := added && way.Networks != "" && p.at != "" && !memory.Same(way.Networks, p.at)
 	p.mu.Unlock()
 	if !news {
 		return
+	}
+	if elsewhere {
+		p.learn()
 	}
 	select {
 	case p.wake <- struct{}{}:
@@ -125,9 +132,40 @@ func (p *dialPath) lead(way Way, target netip.AddrPort) {
 	if moved && sock != nil && p.lease == nil {
 		s.setRoute(id, p.route(sock))
 	}
+	m := p.recall()
 	now := s.begin()
+	if elsewhere {
+		s.engine.Moved(now, id, m)
+	}
 	s.engine.Probe(now, id)
 	s.end(now)
+}
+
+// recall takes in by which networks the path leads now, and tells what it carried
+// there before.
+func (p *dialPath) recall() wgbond.Memory {
+	p.mu.Lock()
+	p.at = cmp.Or(p.way.Networks, p.at) // a device that has lost its addresses comes back with them
+	key := p.keyLocked()
+	p.mu.Unlock()
+	if p.lease != nil {
+		return wgbond.Memory{} // what a lender leaves is another thing every time
+	}
+	return p.d.shell.Memory.Recall(key)
+}
+
+// learn has remembered what the path carries.
+func (p *dialPath) learn() {
+	p.mu.Lock()
+	id, added, key := p.id, p.added, p.keyLocked()
+	p.mu.Unlock()
+	if book := p.d.shell.Memory; added && book != nil {
+		book.Learn(key, p.d.learned(id), time.Now())
+	}
+}
+
+func (p *dialPath) keyLocked() memory.Key {
+	return memory.Key{Path: p.spec.Name, Device: p.spec.Device, Networks: p.at}
 }
 
 func (p *dialPath) wayNow() Way {
@@ -195,6 +233,7 @@ func (p *dialPath) release() {
 
 // withdraw takes the path out of the engine's hands.
 func (p *dialPath) withdraw() {
+	p.learn()
 	p.mu.Lock()
 	id, added := p.id, p.added
 	p.added = false
@@ -222,6 +261,7 @@ func (p *dialPath) join(sock Socket) (added bool) {
 		p.note(LinkOpen, nil)
 		return false
 	}
+	m := p.recall()
 	now := s.begin()
 	id, err := s.engine.AddPath(now, wgbond.PathConfig{
 		Name:     p.spec.Name,
@@ -231,6 +271,7 @@ func (p *dialPath) join(sock Socket) (added bool) {
 		MaxRate:  p.spec.MaxRate,
 		Lent:     p.lease != nil,
 		Overhead: r.overhead,
+		Memory:   m,
 	})
 	if err == nil {
 		s.addOutletLocked(id, r)

@@ -173,6 +173,13 @@ func (s *Session) Status() wgbond.Status {
 	return s.engine.Status(s.shell.Now())
 }
 
+// learned is what is to be remembered of a client's path.
+func (s *Session) learned(id schedulers.PathID) wgbond.Memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine.Learned(s.shell.Now(), id)
+}
+
 // Remote is where a server's session last knew its peer to be.
 func (s *Session) Remote() wgbond.Remote {
 	if r := s.remote.Load(); r != nil {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wg-bond/wg-bond/conn/memory"
 	"github.com/wg-bond/wg-bond/conn/udp"
 	"github.com/wg-bond/wg-bond/wgbond"
 	"github.com/wg-bond/wg-bond/wgbond/trace"
@@ -58,6 +59,9 @@ type Shell struct {
 	// or nil from it: nowhere. Its Write must not block. Set it before the first
 	// session is made.
 	Trace func(session string) io.Writer
+	// Memory remembers what paths carried; nil: nothing does. Set it before the
+	// first session is made.
+	Memory *memory.Book
 
 	order  *wgbond.OrderBudget
 	listen ListenFunc

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Link is a network device.
@@ -117,6 +118,26 @@ type Reach struct {
 	CLAT bool
 	// Addrs are the device's addresses, only to be compared.
 	Addrs string
+	// Networks are those that the addresses are in, separated by spaces: by them
+	// is told whether the device was there before (package memory). Two networks
+	// may look alike, as two homes at 192.168.1.0/24 do.
+	Networks string
+}
+
+// networkOf is the network that tells where an address is. The prefix of an IPv6
+// address is as often drawn for the day as a modem's IPv4 address, which
+// comes with a prefix for two or four: those tell no more than the provider.
+func networkOf(a netip.Prefix) netip.Prefix {
+	bits := a.Bits()
+	switch {
+	case a.Addr().IsPrivate() && a.Addr().Is6():
+		bits = min(bits, 48) // drawn once for a site (RFC 4193)
+	case a.Addr().Is6():
+		bits = min(bits, 32)
+	case bits > 28:
+		bits = 16
+	}
+	return netip.PrefixFrom(a.Addr(), bits).Masked()
 }
 
 // Distance is how far a device leads in one family.
@@ -136,8 +157,12 @@ func (s State) Reach(device string) (r Reach) {
 		return r
 	}
 	r.Addrs = fmt.Sprint(l.Addrs)
+	var networks []string
 	for _, a := range l.Addrs {
 		addr := a.Addr()
+		if n := networkOf(a).String(); !addr.IsLinkLocalUnicast() && !slices.Contains(networks, n) {
+			networks = append(networks, n)
+		}
 		switch {
 		case addr.IsLinkLocalUnicast():
 		case addr.Is4():
@@ -147,6 +172,8 @@ func (s State) Reach(device string) (r Reach) {
 			r.V6 = max(r.V6, Neighbour)
 		}
 	}
+	slices.Sort(networks)
+	r.Networks = strings.Join(networks, " ")
 	for _, route := range s.Routes {
 		if route.Link != l.Index || route.Unusable || !route.Dst.IsValid() || route.Dst.Bits() != 0 {
 			continue

@@ -119,16 +119,18 @@ func TestReach(t *testing.T) {
 			{Index: 3, Name: "clat", Addrs: prefixes("192.0.0.4/32")},
 			{Index: 4, Name: "lan", Addrs: prefixes("10.0.1.2/24", "fd00::2/64")},
 			{Index: 5, Name: "none", Addrs: prefixes("fe80::1/64")},
+			{Index: 6, Name: "modem", Addrs: prefixes("2001:db8:1::2/64", "10.7.12.6/30", "2001:db8:1::3/128")},
 		},
 		Routes: []Route{{Link: 1, Dst: any4}, {Link: 2, Dst: any6}, {Link: 3, Dst: any4}, {Link: 5, Dst: any6}, {Link: 4, Dst: any6, Unusable: true}},
 	}
 	for name, want := range map[string]Reach{
-		"four": {V4: Everywhere},
-		"six":  {V6: Everywhere},
-		"clat": {V4: Everywhere, CLAT: true},
-		"lan":  {V4: Neighbour, V6: Neighbour},
-		"none": {},
-		"gone": {},
+		"four":  {V4: Everywhere, Networks: "10.0.0.0/24"},
+		"six":   {V6: Everywhere, Networks: "2001:db8::/32"},
+		"clat":  {V4: Everywhere, CLAT: true, Networks: "192.0.0.0/16"},
+		"lan":   {V4: Neighbour, V6: Neighbour, Networks: "10.0.1.0/24 fd00::/48"},
+		"modem": {V4: Neighbour, V6: Neighbour, Networks: "10.7.0.0/16 2001:db8::/32"},
+		"none":  {},
+		"gone":  {},
 	} {
 		got := s.Reach(name)
 		got.Addrs = ""

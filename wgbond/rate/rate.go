@@ -125,6 +125,7 @@ type Controller struct {
 
 	filter maxFilter
 	prior  float64 // what filter held before Restart, bytes per second
+	hint   hint
 	latest float64 // rate sample
 	minRTT time.Duration
 	late   time.Duration // see Delivery.Late
@@ -167,7 +168,7 @@ func (c *Controller) Restart(now time.Duration) {
 		p: c.p, minRTT: c.minRTT, vary: c.vary,
 		delivered: c.delivered, deliveredAt: c.deliveredAt, firstSent: c.firstSent,
 		blind: c.blind, roundEnd: c.delivered, tokensAt: now, tokens: burstMin,
-		prior: cmp.Or(c.filter.max(), c.prior), spare: spare{round: -1},
+		prior: cmp.Or(c.filter.max(), c.prior), hint: c.hint, spare: spare{round: -1},
 	}
 }
 
@@ -227,6 +228,7 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	c.roundMaxRTT = max(c.roundMaxRTT, d.RTT)
 	c.roundBytes += d.Bytes - c.delivered
 	c.sample(d)
+	c.judgeHint(d)
 	c.spare.delivered(now, d)
 	if late := d.RTT > c.minRTT+startupDelay || c.p.Spare && c.spare.round > c.spare.bound(c.filter.max()); late && c.mode == startup && c.filter.max() > 0 {
 		c.mode = drain // a round would end too late
@@ -286,7 +288,7 @@ func (c *Controller) checkFull(loss float64, d Delivery) {
 	if r == 0 {
 		return
 	}
-	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/2)
+	queued := c.startupQueue()
 	if r > c.fullRate*fullPipeGain {
 		c.fullRate, c.fullRounds = r, 0
 	} else if !d.Stamp.appLimited || c.roundMaxRTT > queued {
@@ -299,6 +301,11 @@ func (c *Controller) checkFull(loss float64, d Delivery) {
 	if c.fullRounds >= fullPipeWait || c.roundMinRTT > queued || lossy {
 		c.mode = drain
 	}
+}
+
+// startupQueue is the round-trip time that shows a queue in Startup.
+func (c *Controller) startupQueue() time.Duration {
+	return c.minRTT + max(10*time.Millisecond, c.minRTT/2)
 }
 
 // boundLoss keeps the window under what a shallow buffer can take.
@@ -415,6 +422,9 @@ func (c *Controller) Rate() float64 { return c.limit(c.filter.max()) }
 // over a slower path instead.
 func (c *Controller) Prospect() float64 {
 	if c.mode == startup && c.filter.max() > 0 && c.fullRounds == 0 {
+		if c.Believes() {
+			return max(min(c.supposed(), c.PacingRate()), c.Rate())
+		}
 		r := c.PacingRate()
 		if c.prior > 0 {
 			// What came back is at best as it was. Where the inner flow never
@@ -425,6 +435,9 @@ func (c *Controller) Prospect() float64 {
 		return r
 	}
 	if c.filter.max() == 0 {
+		if c.Believes() {
+			return c.supposed()
+		}
 		return c.limit(c.prior)
 	}
 	return c.Rate()
@@ -496,16 +509,6 @@ func (c *Controller) Window() int {
 		w = min(w, int(c.inFlightHi))
 	}
 	return w
-}
-
-// firstWindow is what may be in flight while the pipe was never full: as on a
-// path of which nothing is known, or twice what filled it once.
-func (c *Controller) firstWindow() float64 {
-	first := float64(firstPackets * packetSize)
-	if c.prior > 0 {
-		first = min(first, max(2*c.prior*c.minRTT.Seconds(), minPackets*packetSize))
-	}
-	return first
 }
 
 // PacingRate is how fast packets may leave, bytes per second; 0: unpaced.

@@ -369,7 +369,8 @@ func (*ControlGot) Name() string { return "control_got" }
 // something depends on Kind.
 type Frame struct {
 	// Kind is attach, challenge, challenge_reply, attached, detach, ping,
-	// pong, key_pair, key_pair_end, marker, void, tune, feedback, close, hello.
+	// pong, key_pair, key_pair_end, marker, void, tune, feedback, close, hello,
+	// equalize, ceiling, receipt, verdict, reached.
 	Kind     string            `json:"f"`
 	Path     schedulers.PathID `json:"path"`
 	ID       uint32            `json:"id"`          // ping, pong

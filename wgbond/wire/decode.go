@@ -92,6 +92,7 @@ type Decoder struct {
 		ceiling        Ceiling
 		receipt        Receipt
 		verdict        Verdict
+		reached        Reached
 	}
 	ranges []Range
 }
@@ -242,6 +243,10 @@ func (d *Decoder) decode(t frameType, b *body) Frame {
 	case typeVerdict:
 		f := &d.frames.verdict
 		*f = Verdict{Path: b.path(), Charge: Charge(b.u8())}
+		return f
+	case typeReached:
+		f := &d.frames.reached
+		*f = Reached{Path: b.path(), Rate: b.u64(), RTT: time.Duration(b.u32()) * time.Microsecond}
 		return f
 	}
 	return nil

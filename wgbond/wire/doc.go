@@ -78,6 +78,7 @@
 //	17 Ceiling         path u8 | rate u64, bytes per second; 2⁶⁴−1: none
 //	18 Receipt         path u8 | key u32 | index u32, then for each: counter u16, its lowest bits | tag u32
 //	19 Verdict         path u8 | charge u8
+//	20 Reached         path u8 | rate u64, bytes per second; 0: not known | rtt u32 µs
 //
 // Types 32 to 47 are the lease protocol's, in 0xB1 messages only: see package
 // relayd/lease.

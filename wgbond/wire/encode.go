@@ -30,6 +30,7 @@ const (
 	typeCeiling
 	typeReceipt
 	typeVerdict
+	typeReached
 )
 
 var frameNames = [...]string{
@@ -38,7 +39,7 @@ var frameNames = [...]string{
 	typeKeyPair: "KeyPair", typeKeyPairEnd: "KeyPairEnd", typeMarker: "Marker",
 	typeVoid: "Void", typeTune: "Tune", typeFeedback: "Feedback", typeClose: "Close",
 	typeHello: "Hello", typeEqualize: "Equalize", typeCeiling: "Ceiling",
-	typeReceipt: "Receipt", typeVerdict: "Verdict",
+	typeReceipt: "Receipt", typeVerdict: "Verdict", typeReached: "Reached",
 }
 
 // FrameHeaderSize is the size of a frame's type and length, bytes.
@@ -149,6 +150,11 @@ func AppendFrame(dst []byte, f Frame) []byte {
 	case *Verdict:
 		t = typeVerdict
 		dst = append(dst, f.Path, byte(f.Charge))
+	case *Reached:
+		t = typeReached
+		dst = append(dst, f.Path)
+		dst = le.AppendUint64(dst, f.Rate)
+		dst = le.AppendUint32(dst, micros(f.RTT))
 	}
 	return finishFrame(dst, start, t)
 }

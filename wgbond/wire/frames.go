@@ -244,12 +244,23 @@ const (
 	Loses                     // too many do not arrive, or not in their time
 )
 
+// Reached says what Path carries from the server to the borrower. The server
+// sends what it has found; the borrower remembers that, and sends it when
+// it attaches the path again, or the path leads through another network: a
+// hint for the server to start with, and to mistrust.
+type Reached struct {
+	Path uint8
+	Rate uint64        // bytes per second of whole IP packets; 0: not known
+	RTT  time.Duration // the least round trip; whole microseconds on the wire, below 71 minutes
+}
+
 // NoCeiling as Ceiling.Rate lifts it.
 const NoCeiling = math.MaxUint64
 
 func (*Attach) frame()         {}
 func (*Receipt) frame()        {}
 func (*Verdict) frame()        {}
+func (*Reached) frame()        {}
 func (*Challenge) frame()      {}
 func (*ChallengeReply) frame() {}
 func (*Attached) frame()       {}

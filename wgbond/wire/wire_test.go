@@ -55,6 +55,8 @@ var golden = []struct {
 		"12 1500 | 02 05000000 01020304 | 0100 efbeadde | ffff 00000000"},
 	{"empty Receipt", &Receipt{Path: 2}, "12 0900 | 02 00000000 00000000"},
 	{"Verdict", &Verdict{Path: 3, Charge: Invents}, "13 0200 | 03 02"},
+	{"Reached", &Reached{Path: 2, Rate: 2_500_000, RTT: 30 * time.Millisecond}, "14 0d00 | 02 a025260000000000 30750000"},
+	{"Reached, not known", &Reached{Path: 15}, "14 0d00 | 0f 0000000000000000 00000000"},
 	{"no Ceiling", &Ceiling{Path: 15, Rate: NoCeiling}, "11 0900 | 0f ffffffffffffffff"},
 	{"empty Feedback", &Feedback{Sent: 1_000_000}, "0d 0a00 | 40420f0000000000 00 00"},
 	{"Feedback as drawn in the package doc", &Feedback{
@@ -164,6 +166,9 @@ func clone(f Frame) Frame {
 		c.Samples = append([]Sample(nil), f.Samples...)
 		return &c
 	case *Verdict:
+		c := *f
+		return &c
+	case *Reached:
 		c := *f
 		return &c
 	case *Feedback:

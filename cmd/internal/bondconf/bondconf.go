@@ -3,6 +3,7 @@
 //
 //	scheduler = "earliest"            # a built-in's or a plugin's name
 //	metrics = "127.0.0.1:9586"        # for Prometheus; off unless set
+//	remember = false                  # keep nothing of what paths carry for the next time; true unless set
 //	[[path]]
 //	device = "wwan0"                  # bound to this device; or a pattern, "wwan*": each that fits
 //	monthly-quota = "5 GB"            # no more between two reset days, both directions
@@ -66,6 +67,7 @@ type Config struct {
 	Paths     []Path
 	Serve     Serve
 	Metrics   at.Address // where they are served; zero: nowhere
+	Forget    bool       // what paths carry is not kept for the next time
 	// Plugins holds the tables [plugin.NAME] as go-toml decodes them.
 	Plugins map[string]map[string]any
 
@@ -215,7 +217,7 @@ var (
 	usbShape    = regexp.MustCompile(`^[0-9]+-[0-9]+(\.[0-9]+)*$`)
 )
 
-var topKeys = []string{"scheduler", "metrics", "path", "serve", "plugin"}
+var topKeys = []string{"scheduler", "metrics", "remember", "path", "serve", "plugin"}
 
 func (p *parser) file(builtin []string) {
 	for _, key := range sortedKeys(p.doc.Root) {
@@ -224,6 +226,12 @@ func (p *parser) file(builtin []string) {
 		case "scheduler": // after the plugins, below
 		case "metrics":
 			p.metrics(value, line)
+		case "remember":
+			remember := true
+			if found, want := setBool(&remember, value); want != "" {
+				p.errs.Add(line, key, found, want)
+			}
+			p.cfg.Forget = !remember
 		case "path":
 			p.paths(value, line)
 		case "serve":

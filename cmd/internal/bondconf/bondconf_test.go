@@ -26,6 +26,7 @@ var (
 const everything = `
 scheduler = "mine"
 metrics = "localhost:9586"
+remember = false
 [[path]]
 device = "wwan0"
 max-rate = "3.6 Mbit/s"
@@ -69,7 +70,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Scheduler: "mine", Metrics: served,
+		Scheduler: "mine", Metrics: served, Forget: true,
 		Paths: []Path{
 			{Name: "wwan0", Device: "wwan0", Metered: true, Weight: 1, MaxRate: 450e3, MonthlyQuota: 5e9, QuotaDay: 31},
 			{Name: "neighbour", Device: "wlan0", Relay: netip.MustParseAddrPort("10.9.0.2:51900"), RelayKey: key, Backup: true, Weight: 2, QuotaDay: 1},
@@ -113,9 +114,9 @@ func TestErrors(t *testing.T) {
 		{"scheduler of a wrong type", `scheduler = 3`,
 			`f:1: scheduler: found the number 3; want a scheduler's name in quotes, one of earliest, lowest-rtt, redundant, mine`},
 		{"unknown top key", "colour = 1",
-			`f:1: found the unknown key "colour"; want one of scheduler, metrics, path, serve, plugin`},
+			`f:1: found the unknown key "colour"; want one of scheduler, metrics, remember, path, serve, plugin`},
 		{"misspelt top key", "\nshceduler = \"earliest\"",
-			`f:2: found the unknown key "shceduler"; want "scheduler" (did you mean that?) or one of scheduler, metrics, path, serve, plugin`},
+			`f:2: found the unknown key "shceduler"; want "scheduler" (did you mean that?) or one of scheduler, metrics, remember, path, serve, plugin`},
 		{"metrics for everybody", `metrics = ":9586"`,
 			`f:1: metrics: found the string ":9586"; want a loopback address and port like "127.0.0.1:9586", or a Unix socket like "unix:/run/wg-bond/wg0.metrics"; others must not reach it, for there is no password`},
 		{"metrics of a wrong type", "metrics = true",
@@ -136,6 +137,8 @@ func TestErrors(t *testing.T) {
 			`f:2: path 1: usb: found the string "usb1"; want a port in quotes as in /sys/bus/usb/devices, like "1-2" or "1-2.4"`},
 		{"not a network", "[[path]]\nnetwork = \"10.1\"",
 			`f:2: path 1: network: found the string "10.1"; want a network in quotes, like "10.1.0.0/16", that the device has an address in`},
+		{"a yes in words", `remember = "no"`,
+			`f:1: remember: found the string "no"; want true or false, without quotes`},
 		{"a quota without a unit", path + "monthly-quota = 5",
 			`f:3: path 1: monthly-quota: found the number 5; want an amount with its unit in quotes, like "5 GB" or "500 MB" (powers of 1000)`},
 		{"a quota of bits", path + "monthly-quota = \"5 Gbit\"",

@@ -114,7 +114,7 @@ func BenchmarkSim(b *testing.B) {
 		make func(int) tcp.Control
 	}{{"cubic", tcp.NewCubic}, {"bbr", tcp.NewBBR}}
 	for _, s := range []Scenario{
-		Seed(), Equal(), Unequal(), Lossy(0.01, 0), Lossy(0.01, 1), Lossy(0.001, 0), Extreme(), Four(), Cold(), Outage(),
+		Seed(), Equal(), Unequal(), Lossy(0.01, 0), Lossy(0.01, 1), Lossy(0.001, 0), Extreme(), Four(), Cold(), Remembered(Cold(), 1), ColdFour(), Remembered(ColdFour(), 1), Outage(),
 		Modelled(1), Modelled(2), BadNeighbour(1), BadNeighbour(2),
 	} {
 		for _, c := range controls {

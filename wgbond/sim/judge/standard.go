@@ -1,7 +1,9 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wg-bond/wg-bond/wgbond"
@@ -70,10 +72,34 @@ func Four() Scenario {
 }
 
 // Cold is 3 MB over the links of Unequal, nothing learned before.
-func Cold() Scenario {
-	s := Unequal()
-	s.Name, s.Bytes, s.Warmup, s.Fetch, s.Ping = "cold", 3e6, 0, nil, 0
+func Cold() Scenario { return cold("cold", Unequal()) }
+
+// ColdFour is 3 MB over the links of Four, nothing learned before.
+func ColdFour() Scenario { return cold("cold-four", Four()) }
+
+func cold(name string, s Scenario) Scenario {
+	s.Name, s.Bytes, s.Warmup, s.Fetch, s.Ping = name, 3e6, 0, nil, 0
 	return s
+}
+
+// Remembered is s where what the paths carry and their round trips are
+// remembered, the rates off times too high.
+func Remembered(s Scenario, off float64) Scenario {
+	if s.Name += "-remembered"; off != 1 {
+		s.Name += fmt.Sprintf("×%g", off)
+	}
+	s.Paths = slices.Clone(s.Paths)
+	for i := range s.Paths {
+		p := &s.Paths[i]
+		down, up := slowest(p.Down), slowest(p.Up)
+		p.Config.Memory = wgbond.Memory{Up: up.Rate / 8 * off, Down: down.Rate / 8 * off, RTT: down.Delay + up.Delay}
+	}
+	return s
+}
+
+// slowest is the link with the least rate.
+func slowest(hops []sim.LinkConfig) sim.LinkConfig {
+	return slices.MinFunc(hops, func(a, b sim.LinkConfig) int { return cmp.Compare(a.Rate, b.Rate) })
 }
 
 // Outage is bulk over two links 10/40, of which the second goes dark from

@@ -27,6 +27,7 @@ import (
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/seek"
 	"github.com/wg-bond/wg-bond/cmd/wg-bond/internal/tunnel"
 	"github.com/wg-bond/wg-bond/conn"
+	"github.com/wg-bond/wg-bond/conn/memory"
 	"github.com/wg-bond/wg-bond/conn/mux"
 	"github.com/wg-bond/wg-bond/conn/netwatch"
 	"github.com/wg-bond/wg-bond/conn/quota"
@@ -111,6 +112,7 @@ type running struct {
 	journal *quick.Journal
 	plan    *quick.Plan
 	ledger  *quota.Ledger // nil: no path has a quota
+	memory  *memory.Book  // nil: the side file forbids it
 	server  *ctl.Server
 
 	reload chan os.Signal  // room for one: SIGHUP
@@ -232,11 +234,16 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if !r.files.Bond.Forget {
+		if r.memory, err = memory.Open(r.stateFile("rates")); err != nil {
+			r.log.Warn("paths start as if they were new", "interface", r.files.Name, "error", err)
+		}
+	}
 	names := newLookup()
 	r.bind, err = conn.NewBind(conn.Config{
 		Paths: specs, Exclude: r.tunnels, Seek: r.seeker.On, Scheduler: r.decider.NewScheduler,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
-		Ledger: r.ledger, Lookup: names.find, NAT64: names.nat64,
+		Ledger: r.ledger, Memory: r.memory, Lookup: names.find, NAT64: names.nat64,
 	})
 	return err
 }
@@ -250,13 +257,18 @@ func (r *running) openLedger() (err error) {
 		}
 	}
 	if len(limits) > 0 {
-		r.ledger, err = quota.Open(filepath.Join(stateDir, r.files.Name+".usage.json"), func(path string) quota.Limit { return limits[path] })
+		r.ledger, err = quota.Open(r.stateFile("usage"), func(path string) quota.Limit { return limits[path] })
 	}
 	return err
 }
 
 // stateDir keeps what must outlive a restart of the machine.
 const stateDir = "/var/lib/wg-bond"
+
+// stateFile is where that of one kind is.
+func (r *running) stateFile(kind string) string {
+	return filepath.Join(stateDir, r.files.Name+"."+kind+".json")
+}
 
 // tunnels are the interfaces that are never a path unless one is named: our
 // own, and those of others of our kind, which may come at any time.
@@ -379,6 +391,9 @@ func (r *running) end(hooks *Files) error {
 	errs = append(errs, quick.Clean(r.host, r.journal))
 	if r.ledger != nil {
 		errs = append(errs, r.ledger.Close(time.Now()))
+	}
+	if err := r.memory.Close(time.Now()); err != nil {
+		r.log.Warn("the next start is one as if paths were new", "interface", r.files.Name, "error", err)
 	}
 	if hooks != nil {
 		errs = append(errs, quick.Hooks(ctx, r.host, hooks.Name, "PostDown", hooks.WireGuard.Interface.PostDown, Trace))
