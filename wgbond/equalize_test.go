@@ -76,7 +76,8 @@ func TestEqualizeKeyPair(t *testing.T) {
 	w.server.SetScheduler(w.now+w.serverClock, equalize.New())
 	f := newStream(w, 7)
 	w.atClient = f.receive
-	f.feed(w.sendDown, 8*mbit, 1452, 4, 2*time.Second)
+	// Enough that the slow path is wanted: with less its rate stays unknown.
+	f.feed(w.sendDown, 14*mbit, 1452, 4, 2*time.Second)
 	w.run(time.Second)
 	c := w.client
 	n := c.links[0].held.len()

@@ -42,6 +42,12 @@ type link struct {
 	// second; < 0: no limit. told is what the peer is to keep to.
 	ceiling, told float64
 
+	// first is what may be under way while the path's size is unknown, bytes;
+	// see start.go.
+	first int
+	// copying: it sends nothing but copies, and of all; see start.go.
+	copying bool
+
 	mtu     *path.MTU
 	carries int // mtu.Carries, as last acted upon
 
@@ -166,7 +172,7 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 }
 
 func (l *link) rateParams() rate.Params {
-	p := rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: l.cfg.MaxRate, Spare: l.cfg.Lent}
+	p := rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: l.cfg.MaxRate, First: l.first, Spare: l.cfg.Lent}
 	if l.ceiling >= 0 {
 		least := max(l.ceiling, leastCeiling)
 		p.MaxRate = min(cmp.Or(p.MaxRate, least), least)

@@ -32,12 +32,12 @@ func TestQueueBound(t *testing.T) {
 	st := w.server.Status(w.now + w.serverClock)
 	within(t, "bytes in it at the end", float64(st.Queue), 0, 0)
 	// All but what was sent is among the drops; what was sent may be, too, once
-	// given up.
+	// given up, and a copy that tried a path came twice.
 	dropped := uint64(0)
 	for _, why := range []dropReason{dropQueueFull, dropCoDel, dropRepairTries, dropRepairLate, dropRepairBudget} {
 		dropped += st.Drops[dropNames[why]]
 	}
-	within(t, "packets that came or were counted as dropped, of all", float64(uint64(len(f.order))+dropped)/float64(f.next), 1, 1.01)
+	within(t, "packets that came or were counted as dropped, of all", float64(uint64(len(f.order))+dropped)/float64(f.next), 1, 1.02)
 	if t.Failed() {
 		report(t, w, f)
 	}

@@ -16,6 +16,7 @@ func (s *Session) Send(now time.Duration, pkts [][]byte) {
 	for _, p := range pkts {
 		s.accept(p)
 	}
+	s.hurry()
 	s.advance()
 }
 
@@ -224,7 +225,8 @@ func (s *Session) bindFrom(q *sendQueue) bool {
 		s.sendMisfit(s.links[id], w.Handle, p)
 		return true
 	}
-	if fresh := p.Transmissions == 0 && !p.IsCopy(); fresh && q.codel.Drop(s.now, s.now-p.Queued, q.bytes) {
+	// (A copy of what was void would come out of turn.)
+	if fresh := p.Transmissions == 0 && !p.IsCopy() && !p.IsCopied(); fresh && q.codel.Drop(s.now, s.now-p.Queued, q.bytes) {
 		s.voidPacket(w.Handle, p, dropCoDel)
 		return true
 	}
@@ -232,6 +234,9 @@ func (s *Session) bindFrom(q *sendQueue) bool {
 	s.exec.Charge(s.now, id, p.Size)
 	s.pushData(s.links[id], w.Handle, p)
 	s.trace.bound(s.links[id], p, "plan")
+	if p.IsCopied() { // it was bound before
+		return true
+	}
 	if copies := s.exec.Copies(class) &^ (1 << id) &^ unfit & s.workingLinks(); copies != 0 {
 		s.copyTo(copies, w.Handle)
 	}
@@ -299,13 +304,12 @@ func (s *Session) copyOf(p *packet) (feedback.Handle, bool) {
 }
 
 // copyQueue bounds the copies that wait for a slower path, bytes.
-const copyQueue = 64 * 1500
+const copyQueue = copiesMost
 
 // judgeExecutor tells the executor what cannot wait for a plan: a path that
 // may carry nothing, or whose queue is as long as the plan allows.
 func (s *Session) judgeExecutor(l *link) {
-	limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap)
-	over := !s.usable(l) || l.asked || l.queued > 0 && l.queued >= limit
+	over := !s.usable(l) || l.asked || l.queued > 0 && l.queued >= s.mayWait(l)
 	if over != (s.exec.Blocked()>>l.id&1 != 0) {
 		s.exec.Override(l.id, over)
 	}
@@ -415,6 +419,7 @@ func (s *Session) makePlan() {
 	s.snapshot()
 	s.plan = schedulers.Plan{}
 	s.sched.Plan(&s.snap, &s.plan)
+	s.firstWindows()
 	for _, l := range s.links {
 		if l != nil && s.plan.Drain[l.id] > 0 {
 			// A path that probes for more must be given more.
@@ -434,16 +439,30 @@ func (s *Session) makePlan() {
 	s.equalize()
 }
 
-// rebind takes back what waits for a varying path beyond what the new plan lets
-// it: its rate has fallen since, and the packets would come late.
+// rebind takes back what waits for a path beyond what the new plan lets it, and
+// would come late: a varying path's rate has fallen since, or one whose rate is
+// unknown is left out now, for the nearer ones proved faster.
 func (s *Session) rebind() {
 	for _, l := range s.links {
-		if l == nil || l.rate.Varying() < rebindVarying {
+		if l == nil {
 			continue
 		}
-		limit := max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap) + rebindSlack
+		if l.copying && !s.copiesAll(l) {
+			s.dropCopies(l) // what is to go by it now would wait behind them
+		}
+		l.copying = s.copiesAll(l)
+		limit := s.mayWait(l)
+		keep := 1
+		switch {
+		case l.rate.Rate() == 0 && limit == 0:
+			keep = 0
+		case l.rate.Varying() < rebindVarying:
+			continue
+		default:
+			limit += rebindSlack
+		}
 		var back []waiting
-		for l.queued > limit && l.queue.len() > 1 {
+		for l.queued > limit && l.queue.len() > keep && !s.copyWaits(l) {
 			w := l.queue.popBack()
 			l.queued -= w.size
 			back = append(back, w)
@@ -463,6 +482,41 @@ func (s *Session) rebind() {
 		s.exec.SetBacklog(s.now, l.id, l.queued)
 	}
 	s.fitQueue()
+}
+
+// dropCopies gives up the copies that wait for l.
+func (s *Session) dropCopies(l *link) {
+	for n := l.queue.len(); n > 0; n-- {
+		w := l.queue.popFront()
+		if p := s.hist.Get(w.Handle); p != nil && p.IsCopy() {
+			l.queued -= w.size
+			s.hist.Drop(w.Handle)
+			continue
+		}
+		l.queue.pushBack(w)
+	}
+	s.exec.SetBacklog(s.now, l.id, l.queued)
+}
+
+// copyWaits reports whether the last that waits for l is a copy. It stays until
+// what it is a copy of was reported: by any other path it would be sent twice.
+func (s *Session) copyWaits(l *link) bool {
+	p := s.hist.Get(l.queue.at(l.queue.len() - 1).Handle)
+	return p != nil && p.IsCopy()
+}
+
+// mayWait is what may wait for l as planned, bytes.
+func (s *Session) mayWait(l *link) int {
+	if s.copiesAll(l) {
+		return copyQueue
+	}
+	return max(s.plan.Classes[schedulers.Bulk].Paths[l.id].Cap, s.plan.Classes[schedulers.Small].Paths[l.id].Cap)
+}
+
+// copiesAll reports whether l sends nothing but copies, and of all.
+func (s *Session) copiesAll(l *link) bool {
+	bulk, small := &s.plan.Classes[schedulers.Bulk], &s.plan.Classes[schedulers.Small]
+	return !bulk.Paths[l.id].Use && (bulk.Copies&small.Copies)>>l.id&1 != 0
 }
 
 // rebindVarying is how much a path must vary for that: a steady one that was

@@ -148,6 +148,7 @@ type Session struct {
 	snap         schedulers.Snapshot
 	plan         schedulers.Plan
 	planAt       time.Duration // when the next plan is due
+	cold         bool          // as of it: the nearest paths' rates are unknown
 	index        uint32        // of the current key pair
 	ordinal      uint32        // of the current key pair; 0: none yet
 	next         uint64        // counter expected next

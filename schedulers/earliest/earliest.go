@@ -29,6 +29,13 @@
 // five seconds. What is in flight on a path that stalls holds up the order of
 // all that follows.
 //
+// A path whose rate is unknown is assumed to carry schedulers.ColdWindow a round
+// trip, and if it is farther, gets only what would then arrive by it no later than
+// by the nearer paths. All else stays in the send queue until more is known: of a
+// page of 200 kB the nearest path has sent most before the first packet by a path
+// of 300 ms has come. If the near path's rate is unknown too, it may be the slow
+// one: of a first burst of more than its cold window the far paths send copies.
+//
 // The side file's table [plugin.earliest] may set, each a duration in quotes
 // from 0 to 10 s:
 //
@@ -65,6 +72,7 @@ const (
 	usualRisk = 300 * ms  // that much later than the fastest path, any path may be
 	memory    = 5000 * ms // time constant of forgetting a stall
 	worstMost = 5000 * ms // of a stall that is remembered
+	level     = 2. * ms   // paths are as near as each other
 )
 
 // smallSlack is how much more backlog, bytes, a path may have for small
@@ -85,10 +93,14 @@ type scheduler struct {
 	worth lay.Worth
 	worst [schedulers.MaxPaths]float64 // delay above the least, nanoseconds; fades
 	now   time.Duration                // of the latest snapshot
+	since time.Duration                // packets have waited at every plan since then
 }
 
 // remember takes in how late the paths are.
 func (m *scheduler) remember(s *schedulers.Snapshot) {
+	if s.Queue == 0 || s.Now-m.now > lay.Valid {
+		m.since = s.Now
+	}
 	fade := math.Exp(-float64(max(0, s.Now-m.now)) / memory)
 	m.now = s.Now
 	for i := range m.worst {
@@ -124,18 +136,19 @@ func (m *scheduler) dependable(cs []candidate) []candidate {
 type candidate struct {
 	lay.Path
 	base float64 // nanoseconds, from the same unknown start for all
+	room int     // what may wait for it at most, bytes; 0: as the plan has it
 }
 
 func (m *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 	var cs []candidate
 	for _, q := range lay.Begin(s, p) {
-		cs = append(cs, candidate{q, base(&q, float64(s.FeedbackInterval))})
+		cs = append(cs, candidate{Path: q, base: base(&q, float64(s.FeedbackInterval))})
 	}
 	if len(cs) == 0 {
 		return
 	}
 	m.remember(s)
-	cs = worthwhile(&m.worth, m.dependable(cs))
+	cs = m.inTime(s, p, worthwhile(&m.worth, m.dependable(cs)))
 
 	last := cs[0].base
 	for _, c := range cs {
@@ -149,6 +162,9 @@ func (m *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 	}
 	for _, c := range cs {
 		cap := c.Cap(last + margin - c.base)
+		if c.room > 0 {
+			cap = min(cap, c.room)
+		}
 		p.Classes[schedulers.Bulk].Paths[c.ID] = schedulers.PathPlan{Use: true, Base: c.base, PerByte: c.PerByte(), Cap: cap}
 		// A small packet is more often part of a conversation: it prefers
 		// the near path, whose queue counts half.
@@ -191,4 +207,54 @@ func worthwhile(w *lay.Worth, cs []candidate) []candidate {
 		}
 	}
 	return use
+}
+
+// inTime bounds what the farther paths may have while their rate is unknown to
+// what would arrive by them no later than by the nearer ones, and leaves out those
+// by which nothing would. If packets wait for half as long as such a path is
+// farther, it is tried all the same, with copies: they hold up nothing when they
+// come late. A first burst is copied at once and whole. cs is in the order of
+// worthwhile.
+func (m *scheduler) inTime(s *schedulers.Snapshot, p *schedulers.Plan, cs []candidate) []candidate {
+	end := allSent(s, cs)
+	burst := !cs[0].Known && s.Queue+cs[0].Queued+cs[0].InFlight > schedulers.ColdWindow(0, 0)
+	bulk, small := &p.Classes[schedulers.Bulk], &p.Classes[schedulers.Small]
+	use := cs[:1]
+	for _, c := range cs[1:] {
+		if extra := c.base - cs[0].base; !c.Known && c.MinRTT > 0 && c.Delay-cs[0].Delay > level {
+			if burst {
+				bulk.Copies |= 1 << c.ID
+				small.Copies |= 1 << c.ID // the files' ends
+				continue
+			}
+			c.room = min(int((end-extra)*c.Speed/1e9)-c.InFlight, c.Cold)
+			if c.room < lay.Packet {
+				if s.Queue > 0 && float64(s.Now-m.since) >= extra/2 {
+					bulk.Copies |= 1 << c.ID
+				}
+				continue
+			}
+		}
+		use = append(use, c)
+	}
+	return use
+}
+
+// allSent is when all that waits would have been sent if every path that is in
+// time took its part, nanoseconds from now on, at the nearest path.
+func allSent(s *schedulers.Snapshot, cs []candidate) (end float64) {
+	bytes, rate := float64(s.Queue), 0.0
+	for _, c := range cs {
+		bytes += float64(c.Queued)
+	}
+	for _, c := range cs {
+		extra := c.base - cs[0].base
+		if rate > 0 && end <= extra {
+			break
+		}
+		bytes += extra * c.Speed / 1e9
+		rate += c.Speed
+		end = bytes / rate * 1e9
+	}
+	return end
 }

@@ -71,9 +71,12 @@ func TestPlan(t *testing.T) {
 		{"with no rate known a path may have 32 packets",
 			[]schedulers.Path{with(link(0, 0, 50), func(p *schedulers.Path) { p.MaxRate = 0 })},
 			[]bulk{{0, 0, 48_000}}},
-		{"so that it can learn beside others too, without making them wait",
+		{"a far one of which nothing is known is left alone",
 			[]schedulers.Path{link(0, 50, 20), link(1, 0, 300)},
-			[]bulk{{0, 0, 10e-3 * 50 * mbit}, {1, 140, 48_000}}},
+			[]bulk{{0, 0, 2e-3 * 50 * mbit}}},
+		{"one as near as the nearest is tried",
+			[]schedulers.Path{link(0, 0, 60), link(1, 0, 61)},
+			[]bulk{{0, 0, 48_000}, {1, 0.5, 48_000 * 60 / 61}}},
 		{"a backup is left alone",
 			[]schedulers.Path{link(0, 8, 50), with(link(1, 8, 20), func(p *schedulers.Path) { p.Backup = true })},
 			[]bulk{{0, 0, 3_000}}},
@@ -105,6 +108,90 @@ func TestPlan(t *testing.T) {
 				// Floats: equal to a microsecond and a byte.
 				if d := g.base - w.base; g.id != w.id || d > 1e-3 || d < -1e-3 || g.cap-w.cap > 1 || w.cap-g.cap > 1 {
 					t.Errorf("path %+v, want %+v", g, w)
+				}
+			}
+		})
+	}
+}
+
+// TestUnknown: what a path of unknown rate gets, beside one of 16 Mbit/s that is
+// 50 ms nearer, goes by how much waits, and for how long.
+func TestUnknown(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		queue  int           // bytes
+		flying int           // on the unknown path, bytes
+		waited time.Duration // that there was a queue
+		cap    int           // 0: not used
+		copies uint32
+	}{
+		{"nothing waits", 0, 0, time.Second, 0, 0},
+		{"the near path has sent it before", 90_000, 0, 0, 0, 0},
+		{"so it has, but this is going on for a while", 90_000, 0, 25 * time.Millisecond, 0, 1 << 1},
+		// The cold window is 16 kB in 150 ms. At 2 MB/s for 78.5 ms and 107 kB/s
+		// for 28.5 ms all is sent.
+		{"it takes as long by either", 160_000, 0, 0, 3_037, 0},
+		{"what is under way counts", 200_000, 3_000, 0, 5_063 - 3_000, 0},
+		{"more than the cold window never", 1_000_000, 0, 0, 16_000, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sched := New()
+			near, away := link(0, 16, 50), link(1, 0, 150)
+			away.InFlight = c.flying
+			s := schedulers.Snapshot{Seq: 1, FeedbackInterval: 10 * time.Millisecond, Queue: c.queue, Paths: []schedulers.Path{near, away}}
+			var p schedulers.Plan
+			for s.Now = 0; ; s.Now += 5 * time.Millisecond {
+				p = schedulers.Plan{}
+				if s.Now == 0 {
+					s.Queue = 0
+				} else {
+					s.Queue = c.queue
+				}
+				sched.Plan(&s, &p)
+				if s.Now >= c.waited+5*time.Millisecond {
+					break
+				}
+			}
+			if err := schedulers.Validate(&p, &s); err != nil {
+				t.Fatal(err)
+			}
+			b := p.Classes[schedulers.Bulk]
+			if got := b.Paths[1]; got.Use != (c.cap > 0) || c.cap > 0 && (got.Cap > c.cap+1 || got.Cap < c.cap-1) {
+				t.Errorf("plan %+v, want a cap of %d", got, c.cap)
+			}
+			if b.Copies != c.copies {
+				t.Errorf("copies on %b, want %b", b.Copies, c.copies)
+			}
+		})
+	}
+}
+
+// TestBurst: while nothing is known of the near path either, and more is under
+// way than it may have, the far one sends copies of all.
+func TestBurst(t *testing.T) {
+	for _, c := range []struct {
+		name                  string
+		queue, queued, flying int // the latter two of the near path
+		rate                  float64
+		copies                uint32
+	}{
+		{"a flow's beginning", 0, 3_000, 12_000, 0, 0},
+		{"a burst waits", 60_000, 0, 0, 0, 1 << 1},
+		{"or is under way", 0, 20_000, 30_000, 0, 1 << 1},
+		{"the near path's rate is known", 60_000, 0, 0, 16, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			near := link(0, c.rate, 50)
+			near.Queued, near.InFlight = c.queued, c.flying
+			s := schedulers.Snapshot{Seq: 1, FeedbackInterval: 10 * time.Millisecond, Queue: c.queue, Paths: []schedulers.Path{near, link(1, 0, 150)}}
+			var p schedulers.Plan
+			New().Plan(&s, &p)
+			if err := schedulers.Validate(&p, &s); err != nil {
+				t.Fatal(err)
+			}
+			for _, class := range []schedulers.Class{schedulers.Bulk, schedulers.Small} {
+				if got := p.Classes[class]; got.Copies != c.copies || got.Paths[1].Use {
+					t.Errorf("class %d: copies on %b, want %b; %+v", class, got.Copies, c.copies, got.Paths[1])
 				}
 			}
 		})

@@ -420,6 +420,9 @@ func (h *History[S]) Wanted(pk *Packet[S]) bool {
 // IsCopy reports whether a packet is an extra copy.
 func (pk *Packet[S]) IsCopy() bool { return pk.copy }
 
+// IsCopied reports whether a packet has an extra copy.
+func (pk *Packet[S]) IsCopied() bool { return pk.copied }
+
 // Recall declares lost all that left by path at or before sent: the path has
 // died, or proved that it lives by carrying something later.
 func (h *History[S]) Recall(path schedulers.PathID, sent time.Duration) []Handle {

@@ -1,6 +1,11 @@
 package rate
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"github.com/wg-bond/wg-bond/schedulers"
+)
 
 // hint is what the path is said to have carried another time. Nobody vouches
 // for it: the link may have changed, or a peer may lie. So it only says how
@@ -72,5 +77,5 @@ func (c *Controller) firstWindow() float64 {
 
 // unhinted is what may be in flight on a path of which nothing is known, bytes.
 func (c *Controller) unhinted() float64 {
-	return firstPackets * packetSize
+	return float64(cmp.Or(c.p.First, schedulers.ColdWindow(0, 0)))
 }

@@ -53,11 +53,10 @@ const (
 	lossCut   = 0.85
 	lossRaise = 1.05
 
-	minPackets   = 4    // in flight, always allowed
-	firstPackets = 32   // in flight, allowed until the pipe was full once
-	packetSize   = 1500 // bytes; the unit of the two above
-	burstTime    = time.Millisecond
-	burstMin     = 2 * packetSize // a pacing burst is never smaller
+	minPackets = 4    // in flight, always allowed
+	packetSize = 1500 // bytes; the unit of it
+	burstTime  = time.Millisecond
+	burstMin   = 2 * packetSize // a pacing burst is never smaller
 	// A timer that goes off late, on a busy machine by milliseconds, must not
 	// cost rate: as much is caught up with at once.
 	catchUp = 10 * time.Millisecond
@@ -90,6 +89,9 @@ type Params struct {
 	Feedback time.Duration
 	// MaxRate is the user's limit, bytes per second; 0: none.
 	MaxRate float64
+	// First is what may be in flight until the pipe was full once, bytes; 0:
+	// as much as on a path than which none is nearer (schedulers.ColdWindow).
+	First int
 	// Spare: the path is lent. Only what its owner does not use is used, and
 	// none of the cycle's probing with a queue.
 	Spare bool
@@ -291,9 +293,9 @@ func (c *Controller) checkFull(loss float64, d Delivery) {
 	queued := c.startupQueue()
 	if r > c.fullRate*fullPipeGain {
 		c.fullRate, c.fullRounds = r, 0
-	} else if !d.Stamp.appLimited || c.roundMaxRTT > queued {
+	} else if !d.Stamp.appLimited && c.appLimitedUntil == 0 || c.roundMaxRTT > queued {
 		// With less than the path can carry, no growth says nothing; unless it
-		// queues, as it does under bursts.
+		// queues, as it does under bursts. Nor does a flight that broke off.
 		c.fullRounds++
 	}
 	// Loss in a round that still grew is that of a burst, not of a full pipe.

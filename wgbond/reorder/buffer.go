@@ -1,6 +1,7 @@
 package reorder
 
 import (
+	"bytes"
 	"math"
 	"math/bits"
 	"sync/atomic"
@@ -304,6 +305,13 @@ func (b *Buffer) express(s *stream, c uint64, pkt []byte) {
 func (b *Buffer) await(s *stream, c uint64, pkt []byte) {
 	if c < s.top {
 		if i := s.slot(c); test(s.have, i) || test(s.gone, i) {
+			if e := &s.slots[i]; test(s.have, i) && len(e.again) < schedulers.MaxPaths && bytes.Equal(e.pkt, pkt) {
+				// A copy by another path. Passed on now, it would be the
+				// one that WireGuard takes, ahead of its turn.
+				e.again = append(e.again, pkt)
+				b.bytes += cap(pkt)
+				return
+			}
 			b.stats.Duplicate++
 			b.ready = append(b.ready, pkt)
 			return
@@ -660,12 +668,21 @@ func (b *Buffer) giveUp(s *stream, reason *uint64) {
 
 // hand hands on the waiting packet of counter c; the caller counts it.
 func (b *Buffer) hand(s *stream, c uint64) {
-	b.stats.HeldFor += b.now - s.slots[s.slot(c)].arrived
+	e := &s.slots[s.slot(c)]
+	b.stats.HeldFor += b.now - e.arrived
+	again := e.again
+	e.again = again[:0]
 	pkt := s.take(c)
 	b.held--
 	b.bytes -= cap(pkt)
 	b.p.Budget.hold(-cap(pkt))
 	b.ready = append(b.ready, pkt)
+	for i, pkt := range again {
+		b.bytes -= cap(pkt)
+		b.stats.Duplicate++
+		b.ready = append(b.ready, pkt)
+		again[i] = nil
+	}
 }
 
 // finish closes s, the oldest stream. What it still holds goes on: in order,

@@ -10,9 +10,10 @@
 // WireGuard's counter, in clear in every data message, is the sequence number;
 // a rekey starts a new key pair with counters of its own, so the order is by
 // (key pair, counter). The buffer needs no keys. It never drops a packet, it
-// only delays one, and none for longer than Deadline: what is late, copied, of
-// a key pair that was not announced, or beyond the window goes on at once, and
-// WireGuard judges it.
+// only delays one, and none for longer than Deadline: what is late, of a key pair
+// that was not announced, or beyond the window goes on at once, and WireGuard
+// judges it. So does what comes again, unless it is, byte for byte, what waits:
+// then it goes on behind that, or WireGuard would take it ahead of its turn.
 //
 // # When a gap ends
 //

@@ -350,10 +350,11 @@ func TestPolicy(t *testing.T) {
 			0 p0 a0             > a0
 			0 p1 a0             > a0
 			1 p0 a2             >
-			1 p1 a2             > a2
-			20 time             >     # path 1 has brought 2 as well
-			21 time             > a2`,
-			check: func(s Stats) bool { return s.Duplicate == 2 }},
+			1 p1 a2             >        # it is the same, and has no earlier turn
+			1 p2 a2             >
+			20 time             >        # path 1 has brought 2 as well
+			21 time             > a2 a2 a2`,
+			check: func(s Stats) bool { return s.Duplicate == 3 }},
 
 		{name: "a forged counter far ahead changes nothing", script: `
 			0 announce a 0

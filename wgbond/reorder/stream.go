@@ -22,6 +22,7 @@ const (
 // ring's size; the counters of a ring are those from head to head+size.
 type slot struct {
 	pkt     []byte
+	again   [][]byte // the same datagram once more: they go on behind pkt
 	arrived time.Duration
 	// passed is when every live path had brought something newer than the
 	// counters below this packet; it means something while counter ≤

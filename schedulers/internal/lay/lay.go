@@ -16,10 +16,6 @@ const (
 	Valid = 300 * time.Millisecond
 	// Packet is a full packet, bytes of IP.
 	Packet = 1500
-	// ColdWindow is what may be under way on a path whose rate is unknown,
-	// bytes. In simulation 32 packets shortened a cold 3 MB download from
-	// 1.92 to 1.36 s.
-	ColdWindow = 32 * Packet
 	// ColdRTT is the round-trip time of a path that has not been measured.
 	ColdRTT = 100 * time.Millisecond
 	// Standing is the queue that a path's pacer may have, so that it never
@@ -35,8 +31,10 @@ const (
 type Path struct {
 	*schedulers.Path
 	// Speed is the rate, bytes per second: estimated, or while unknown
-	// assumed to be ColdWindow a round trip. It is never 0.
+	// assumed to be Cold a round trip. It is never 0.
 	Speed float64
+	// Cold is what may be under way while Speed is unknown, bytes.
+	Cold int
 	// Known tells that Speed is an estimate.
 	Known bool
 	// Delay is the least one-way delay above that of the quickest path,
@@ -50,10 +48,16 @@ func Begin(s *schedulers.Snapshot, p *schedulers.Plan) []Path {
 	p.Seq, p.Valid = s.Seq, Valid
 	usable := schedulers.Usable(s)
 	paths := make([]Path, 0, schedulers.MaxPaths)
+	quickest := time.Duration(0)
+	for i := range s.Paths {
+		if rtt := s.Paths[i].MinRTT; usable>>s.Paths[i].ID&1 != 0 && rtt > 0 && (quickest == 0 || rtt < quickest) {
+			quickest = rtt
+		}
+	}
 	for id := range schedulers.PathID(schedulers.MaxPaths) {
 		for i := range s.Paths {
 			if s.Paths[i].ID == id && usable>>id&1 != 0 {
-				paths = append(paths, fill(&s.Paths[i]))
+				paths = append(paths, fill(&s.Paths[i], quickest))
 				break
 			}
 		}
@@ -75,14 +79,14 @@ func Begin(s *schedulers.Snapshot, p *schedulers.Plan) []Path {
 	return paths
 }
 
-func fill(path *schedulers.Path) Path {
-	q := Path{Path: path, Speed: path.Rate, Known: path.Rate > 0 && path.Rate <= maxRate}
+func fill(path *schedulers.Path, quickest time.Duration) Path {
+	q := Path{Path: path, Speed: path.Rate, Known: path.Rate > 0 && path.Rate <= maxRate, Cold: schedulers.ColdWindow(path.MinRTT, quickest)}
 	if !q.Known {
 		rtt := ColdRTT
 		if path.MinRTT > 0 {
 			rtt = max(path.MinRTT, minRTT)
 		}
-		q.Speed = ColdWindow / rtt.Seconds()
+		q.Speed = float64(q.Cold) / rtt.Seconds()
 	}
 	if path.MaxRate > 0 {
 		q.Speed = min(q.Speed, path.MaxRate)
@@ -114,7 +118,7 @@ func (q *Path) PerByte() float64 { return 1e9 / q.Speed }
 func (q *Path) Cap(ns float64) int {
 	least := 2.0 * Packet
 	if !q.Known {
-		least = ColdWindow
+		least = float64(q.Cold)
 	}
 	return int(min(max(ns*q.Speed/1e9, least), schedulers.NoCap))
 }

@@ -18,7 +18,7 @@ type floor struct {
 	gap      time.Duration // most between two deliveries
 	done     time.Duration // most, of a finite scenario
 	fetch    time.Duration // most, of 10 kB beside the flow
-	ordered  bool          // no packet is passed on late or twice
+	ordered  bool          // no packet is passed on late, and twice only what tried a path
 }
 
 // TestFloors holds the engine to what it reached: floors that no change may go
@@ -32,7 +32,8 @@ func TestFloors(t *testing.T) {
 	floors := []floor{
 		{scenario: Seed(), done: 3995 * ms, ordered: true},                                                 // 3.879 s, 1.90 × one path
 		{scenario: Seed(), bbr: true, done: 4020 * ms, ordered: true},                                      // 3.90 s
-		{scenario: Cold(), done: 1310 * ms, ordered: true},                                                 // 1.249 s
+		{scenario: Cold(), done: 1310 * ms, ordered: true},                                                 // 1.301 s
+		{scenario: Cold(), bbr: true, done: 1455 * ms, ordered: true},                                      // 1.413 s; 1.33 to 1.43 under changes that mean nothing to it; aim 1.36
 		{scenario: Equal(), goodput: 6.35, ping: 85 * ms, gap: 250 * ms, ordered: true},                    // 6.53 Mbit/s, AB .97, 79 ms, 139 ms
 		{scenario: Equal(), bbr: true, goodput: 6.21, ping: 80 * ms, gap: 300 * ms, ordered: true},         // 6.40, AB .97, 74 ms, 169 ms
 		{scenario: Unequal(), goodput: 22.2, ping: 42 * ms, gap: 200 * ms, fetch: 200 * ms, ordered: true}, // 22.87, AB .95, 38 ms, 155 ms, 169 ms
@@ -63,6 +64,10 @@ func TestFloors(t *testing.T) {
 	}
 }
 
+// triedMost is how many packets may come twice: copies, by which a scheduler
+// learns the rates of far paths.
+const triedMost = 200
+
 func (f *floor) check(t *testing.T, had *reached) {
 	s := bonded(f.scenario)
 	if f.bbr {
@@ -91,8 +96,8 @@ func (f *floor) check(t *testing.T, had *reached) {
 	for _, took := range r.Fetches {
 		most("a fetch of 10 kB took", took, f.fetch)
 	}
-	if n := r.Client.OutOfOrder; f.ordered && n > 0 {
-		t.Errorf("%d packets passed on late or twice", n)
+	if twice := r.Tunnel.Duplicates; f.ordered && (r.Client.OutOfOrder > twice || twice > triedMost) {
+		t.Errorf("%d packets passed on late, %d twice", r.Client.OutOfOrder-twice, twice)
 	}
 	if t.Failed() {
 		t.Log(r)

@@ -60,7 +60,8 @@ func TestLending(t *testing.T) {
 			}{
 				{2 * time.Second, 15 * time.Second, 0.95, 50 * ms},
 				{15 * time.Second, 30 * time.Second, 0.92, 55 * ms},
-				{45 * time.Second, 60 * time.Second, 0.84, 55 * ms},
+				// .84 to .92 under changes that mean nothing: when CUBIC was cut last.
+				{45 * time.Second, 60 * time.Second, 0.83, 55 * ms},
 			} {
 				owner, lent := r.Rates(p.from, p.to)
 				if share := lent / (10*mbit - owner); share < p.share {
