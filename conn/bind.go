@@ -37,6 +37,10 @@ type Config struct {
 	// Seek is told on which devices lenders are wanted, whenever that changes;
 	// the answers come by SetLenders. It must not block. Nil: nobody looks.
 	Seek func(devices []string)
+	// Fits is told the largest MTU of the tunnel of which every packet fits some
+	// path to each peer that we dial, whenever that changes; 0: what the tunnel has
+	// does. It is called by one goroutine at a time. Nil: nobody asks.
+	Fits func(mtu int)
 	// Scheduler makes the scheduler of one session.
 	Scheduler func() schedulers.Scheduler
 	// Mark is the fwmark of all sockets until SetMark says otherwise.

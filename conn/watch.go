@@ -40,6 +40,7 @@ type watch struct {
 	failed  bool // reading failed, which was logged
 	scanned time.Duration
 	learned time.Duration // when that was last noted
+	fits    int           // what Config.Fits was told
 }
 
 // watchLocked begins to follow the devices.
@@ -111,6 +112,29 @@ func (b *Bind) watching(w *watch) {
 			}
 		}
 		b.mu.Unlock()
+		b.tellFits(w)
+	}
+}
+
+// tellFits tells what MTU fits, if that is news. While a peer has no path that
+// works, there is none.
+func (b *Bind) tellFits(w *watch) {
+	if b.cfg.Fits == nil {
+		return
+	}
+	fits := 0
+	for _, d := range *b.dialled.Load() {
+		mtu, ok := d.FitsMTU()
+		if !ok {
+			return
+		}
+		if mtu > 0 && (fits == 0 || mtu < fits) {
+			fits = mtu
+		}
+	}
+	if fits != w.fits {
+		w.fits = fits
+		b.cfg.Fits(fits)
 	}
 }
 

@@ -212,6 +212,16 @@ func (s *Session) idle(l *link) bool {
 // is no path.
 func (s *Session) tunnelMTU() int { return max(s.sizes.carry-wireguardOverhead, 0) }
 
+// FitsMTU is the largest MTU of the tunnel of which every packet fits a path that
+// works; 0: all that the tunnel has sent does. False: no path works.
+func (s *Session) FitsMTU() (int, bool) {
+	l := s.widest(s.workingLinks())
+	if l == nil || l.carries >= s.sizes.need {
+		return 0, l != nil
+	}
+	return l.carries - wireguardOverhead, true
+}
+
 // tooSmall says, for the user, that path l does not carry what the tunnel
 // needs; empty if it does.
 func (s *Session) tooSmall(l *link) string {

@@ -122,6 +122,9 @@ func TestNoPathFits(t *testing.T) {
 	within(t, "packets out of order", float64(f.disorder()), 0, 0)
 	st := w.server.Status(w.now + w.serverClock)
 	within(t, "misfits", float64(st.Drops["fits-no-path"]), large, large)
+	if fits, ok := w.server.FitsMTU(); fits != narrow.mtu-28-32 || !ok {
+		t.Errorf("an MTU of %d (%v) is said to fit", fits, ok)
+	}
 	if *narrowest > 1280 || *wider != 1452 {
 		t.Errorf("the largest datagrams sent: %d bytes by the narrower path, %d by the other", *narrowest, *wider)
 	}

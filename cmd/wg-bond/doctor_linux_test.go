@@ -77,6 +77,17 @@ func TestDoctor(t *testing.T) {
 			condition("throttle", "kind tbf holds wgbt-p2 to 8.00 Mbit/s", func() {}, run("tc qdisc delete dev wgbt-p2 root"))
 		}
 	}
+	hasMTU := func(size string) bool {
+		return strings.Contains(client.Run("ip", "-o", "link", "show", "wgbt-d2"), " mtu "+size+" ")
+	}
 	condition("mtu", "path second: ", run("ip link set wgbt-p2 mtu 1400"), nil)
+	if !hasMTU("1420") {
+		t.Error("the tunnel's MTU is not 1420 any more, though the first path carries that")
+	}
+	run("ip link set wgbt-p1 mtu 1380")()
+	eventually(t, "the tunnel's MTU to be what the wider path carries", func() bool {
+		_, _, _ = client.Try("ping", "-q", "-c", "1", "-W", "1", "-s", "1350", "10.77.0.1")
+		return hasMTU("1340")
+	})
 	condition("server", "plain WireGuard", func() { server.Run("wg-bond", "down", behind) }, nil)
 }

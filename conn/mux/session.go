@@ -173,6 +173,13 @@ func (s *Session) Status() wgbond.Status {
 	return s.engine.Status(s.shell.Now())
 }
 
+// FitsMTU is the engine's.
+func (s *Session) FitsMTU() (int, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.engine.FitsMTU()
+}
+
 // learned is what is to be remembered of a client's path.
 func (s *Session) learned(id schedulers.PathID) wgbond.Memory {
 	s.mu.Lock()

@@ -49,6 +49,11 @@ func (h *Host) MTU(name string) (mtu int, err error) {
 	return mtu, err
 }
 
+// SetMTU changes that, bytes.
+func (h *Host) SetMTU(name string, mtu int) error {
+	return h.onLink(name, func(link netlink.Link) error { return h.nl.LinkSetMTU(link, mtu) })
+}
+
 // Facts gathers what a plan depends on. devices are the paths' interfaces.
 func (h *Host) Facts(devices []string) (Facts, error) {
 	var facts Facts

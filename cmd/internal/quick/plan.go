@@ -108,6 +108,16 @@ func pickMTU(cfg *wgconf.Config, path int) (int, error) {
 	return 1500 - overhead, nil
 }
 
+// MTU is what the interface has when it is up, bytes; 0: it is not brought up.
+func (p *Plan) MTU() int {
+	for _, step := range p.Steps {
+		if up, ok := step.(SetUp); ok {
+			return up.MTU
+		}
+	}
+	return 0
+}
+
 // pickTable is the routing table that Table= means: 0 for auto. For off it
 // is 0, too.
 func pickTable(cfg *wgconf.Config, names map[string]uint32) (uint32, error) {

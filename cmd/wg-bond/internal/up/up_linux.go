@@ -113,6 +113,7 @@ type running struct {
 	plan    *quick.Plan
 	ledger  *quota.Ledger // nil: no path has a quota
 	memory  *memory.Book  // nil: the side file forbids it
+	mtu     mtuFollower
 	server  *ctl.Server
 
 	reload chan os.Signal  // room for one: SIGHUP
@@ -218,6 +219,9 @@ func (r *running) makePlan() error {
 	if r.plan, err = quick.Make(r.files.Name, r.files.WireGuard, facts); err != nil {
 		return err
 	}
+	if r.files.WireGuard.Interface.MTU == 0 {
+		r.mtu = mtuFollower{planned: r.plan.MTU(), is: r.plan.MTU()}
+	}
 	for _, warning := range r.plan.Warnings {
 		fmt.Fprintf(os.Stderr, "Warning: %s\n", warning)
 	}
@@ -241,7 +245,7 @@ func (r *running) makeBind(traces func(session string) io.Writer) error {
 	}
 	names := newLookup()
 	r.bind, err = conn.NewBind(conn.Config{
-		Paths: specs, Exclude: r.tunnels, Seek: r.seeker.On, Scheduler: r.decider.NewScheduler,
+		Paths: specs, Exclude: r.tunnels, Seek: r.seeker.On, Scheduler: r.decider.NewScheduler, Fits: r.followMTU,
 		Mark: r.files.WireGuard.Interface.FwMark, Log: r.log, Trace: traces,
 		Ledger: r.ledger, Memory: r.memory, Lookup: names.find, NAT64: names.nat64,
 	})
