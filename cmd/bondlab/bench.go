@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ type benchCmd struct {
 	Trace      string   `help:"Write the traces of both ends, for replay, into this directory: of virtual time ROW-client.jsonl and ROW-server.jsonl, else SCENARIO/client-1.jsonl, server-1.jsonl and so on." type:"path" placeholder:"DIR"`
 	NoMPTCP    bool     `name:"no-mptcp" help:"Leave out the kernel's multipath TCP."`
 	Out        string   `help:"Write table.md, table.json and a chart of every row into this directory." type:"path" placeholder:"DIR"`
+	Resume     bool     `help:"Measure only the rows of which --out has no figures yet, or such as were disturbed by other load."`
 	UpdateDocs string   `help:"Put the tables into this Markdown file, between its marks." type:"existingfile" placeholder:"FILE"`
 	Bin        string   `help:"Where wg-bond, relayd and wireguard-go are; what is not there is looked for in $PATH. Default: where bondlab is." type:"path" placeholder:"DIR"`
 	Verbose    bool     `short:"v" help:"Show the output of the programs under test, on standard error."`
@@ -35,6 +37,9 @@ type benchCmd struct {
 func (c *benchCmd) Validate() error {
 	if c.Runs < 1 {
 		return fmt.Errorf("--runs %d: want 1 or more", c.Runs)
+	}
+	if c.Resume && (c.Out == "" || c.Virtual) {
+		return errors.New("--resume goes on with what is measured in a directory: want --out DIR with it, and no --virtual")
 	}
 	return nil
 }
@@ -84,7 +89,7 @@ func (c *benchCmd) measure() error {
 func (c *benchCmd) bench(bin string) error {
 	opt := bench.Options{
 		Runs: c.Runs, Quick: c.Quick, MPTCP: !c.NoMPTCP && !c.Virtual, Lab: lab.Options{Bin: bin}, Scenarios: scenarios.Files,
-		Virtual: c.Virtual, Out: c.Out, Traces: c.Trace, Docs: c.UpdateDocs, Version: version,
+		Virtual: c.Virtual, Out: c.Out, Resume: c.Resume, Traces: c.Trace, Docs: c.UpdateDocs, Version: version,
 		Progress: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) },
 	}
 	if c.Verbose {

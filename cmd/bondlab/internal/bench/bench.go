@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/wg-bond/wg-bond/cmd/bondlab/internal/experiment"
@@ -33,6 +34,7 @@ type Options struct {
 	Lab       lab.Options
 	Scenarios fs.FS
 	Out       string // directory for table.md, table.json and charts; empty: none
+	Resume    bool   // measure only rows of which Out has no figures to be trusted, see keep
 	Traces    string // directory for traces, see compute; the laboratory's into one of the scenario's name; empty: none
 	Docs      string // a Markdown file to put the tables into, see Update; empty: none
 	Version   string // of what is measured
@@ -51,6 +53,7 @@ type Outcome struct {
 	About   string             // the scenario's, in a line
 	Result  *experiment.Result // with one series; nil if nothing could be measured
 	Virtual *experiment.Result // nil: not there, see Notes
+	Kept    *row               // an earlier bench's, in place of Result; nil: none
 	Load    Load
 	Notes   []string // what went wrong
 }
@@ -65,6 +68,11 @@ func Run(rows []Row, opt Options, w io.Writer) error {
 	report := Report{Machine: thisMachine(), Options: opt}
 	for _, j := range jobs {
 		report.Outcomes = append(report.Outcomes, j.rows...)
+	}
+	if opt.Resume {
+		if err := report.keep(); err != nil {
+			return err
+		}
 	}
 	report.Estimate = estimate(jobs, opt)
 	if !opt.Virtual {
@@ -123,7 +131,7 @@ func (j *job) run(opt Options, have shelf) error {
 			o.Notes = append(o.Notes, fmt.Sprintf("no virtual time: %v", err))
 		}
 	}
-	if opt.Virtual {
+	if opt.Virtual || !slices.ContainsFunc(j.rows, (*Outcome).wanted) {
 		return nil
 	}
 	if opt.Traces != "" {
@@ -137,6 +145,9 @@ func (j *job) run(opt Options, have shelf) error {
 		return err
 	}
 	for _, o := range j.rows {
+		if !o.wanted() {
+			continue
+		}
 		if err := experiment.CheckCongestion(l, o.Congestion); err != nil {
 			o.Notes = append(o.Notes, err.Error())
 			continue
@@ -233,7 +244,10 @@ func (o *Outcome) measure(l *lab.Lab, opt Options, have shelf) {
 	o.Result = &experiment.Result{Scenario: s, Runs: opt.Runs, Series: []experiment.Series{series}}
 }
 
-// measured tells whether there are figures of the row.
+// wanted tells whether the row is to be measured in this bench.
+func (o *Outcome) wanted() bool { return o.Kept == nil }
+
+// measured tells whether there are figures of the row, of this bench.
 func (o *Outcome) measured() bool { return o.Result != nil && len(o.Result.Series[0].Bonded) > 0 }
 
 // create makes a file in a directory that it makes if need be.

@@ -5,10 +5,12 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -332,5 +334,54 @@ func TestShared(t *testing.T) {
 	}
 	if n := len(rows[alone["lossy fast"]]); n != 3 {
 		t.Errorf("lossy's fast link is in %d rows, want 3", n)
+	}
+}
+
+// TestResume: what was measured and not disturbed is kept, marked with its
+// version, and nothing else is; another kind of bench is refused.
+func TestResume(t *testing.T) {
+	outcomes := func() []*Outcome {
+		return []*Outcome{
+			{Row: Row{"seed", "cubic", false, []Aim{best(.9)}}}, {Row: Row{"four", "cubic", false, []Aim{best(.9)}}},
+			{Row: Row{"cold", "bbr", true, []Aim{best(1)}}}, {Row: Row{"rekey", "cubic", false, []Aim{best(1)}}},
+		}
+	}
+	before := Report{Options: Options{Runs: 5, Quick: true, Version: "old", Out: t.TempDir()}, Outcomes: outcomes()}
+	o := before.Outcomes
+	quiet := Load{Idle: float64(runtime.NumCPU())}
+	o[0].Result, o[0].Load = full(t), quiet
+	o[1].Result, o[1].Load = full(t), Load{Stolen: 1}
+	o[2].Notes = []string{"run 1: broken"}
+	o[3].Result, o[3].Load, o[3].Notes = full(t), quiet, []string{"1 runs, not 5"}
+	if err := before.write(); err != nil {
+		t.Fatal(err)
+	}
+	now := Report{Options: before.Options, Outcomes: outcomes()}
+	now.Options.Version = "new"
+	for range 2 { // what is kept is kept again
+		for _, o := range now.Outcomes {
+			o.Kept, o.Load, o.Notes = nil, Load{}, nil
+		}
+		if err := now.keep(); err != nil {
+			t.Fatal(err)
+		}
+		for i, wanted := range []bool{false, true, true, false} {
+			if o := now.Outcomes[i]; o.wanted() != wanted {
+				t.Errorf("%s is to be measured: %v, want %v", o.Name(), o.wanted(), wanted)
+			}
+		}
+		var text bytes.Buffer
+		if err := errors.Join(now.Markdown(&text), now.write()); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"| seed | cubic | down | × best path | ≥ 0.9 | 1 |", "* seed-cubic-down: measured of old\n", "* rekey-cubic-down: 1 runs, not 5\n"} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("no %q in\n%s", want, text.String())
+			}
+		}
+	}
+	now.Options.Runs = 3
+	if err := now.keep(); err == nil || !strings.Contains(err.Error(), "found a bench of 5 runs (quick: true); want one of 3 (true)") {
+		t.Errorf("another number of runs: %v", err)
 	}
 }

@@ -17,6 +17,8 @@ type Load struct {
 	// Others is how many processors other programs used, on average; Idle how
 	// many were idle.
 	Others float64 `json:"others"`
+	// Stolen is how many the host gave to other machines meanwhile.
+	Stolen float64 `json:"stolen"`
 	Idle   float64 `json:"idle"`
 	// Late is the emulator's lateness, p99: how much later than the models said
 	// packets were delivered.
@@ -34,6 +36,8 @@ const (
 // Loaded says why the figures are not to be trusted; empty: they are.
 func (l Load) Loaded() string {
 	switch {
+	case l.Stolen > loadedOthers:
+		return fmt.Sprintf("the host took %.1f processors away", l.Stolen)
 	case l.Others > loadedOthers:
 		return fmt.Sprintf("other programs used %.1f processors", l.Others)
 	case l.Late > loadedLate:
@@ -69,7 +73,9 @@ func (m meter) load() (Load, error) {
 	}
 	wall := now.start.Sub(m.start).Seconds()
 	others := (now.all.Programs - m.all.Programs) - (now.ours - m.ours)
-	return Load{Others: max(0, others.Seconds()/wall), Idle: (now.all.Idle - m.all.Idle).Seconds() / wall}, nil
+	return Load{
+		Others: max(0, others.Seconds()/wall), Stolen: (now.all.Stolen - m.all.Stolen).Seconds() / wall, Idle: (now.all.Idle - m.all.Idle).Seconds() / wall,
+	}, nil
 }
 
 // Machine is where a bench ran.

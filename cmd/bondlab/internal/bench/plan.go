@@ -154,9 +154,14 @@ const (
 func estimate(jobs []*job, opt Options) (sum time.Duration) {
 	have := map[string]int{}
 	for _, j := range jobs {
-		sum += building
+		if slices.ContainsFunc(j.rows, (*Outcome).wanted) {
+			sum += building
+		}
 		for _, o := range j.rows {
 			sum += computing
+			if !o.wanted() {
+				continue
+			}
 			for n := range opt.Runs {
 				for _, st := range steps(j.scenario, opt, n) {
 					if key := o.key(j.scenario, st); have[key] < st.wanted {

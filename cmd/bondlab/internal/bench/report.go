@@ -4,11 +4,14 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +32,10 @@ type figures map[string]experiment.Metric
 
 // real and virtual are the figures of both, by name; nil: there are none.
 func (o *Outcome) real() figures {
-	if !o.measured() {
+	switch {
+	case o.Kept != nil:
+		return o.Kept.Real
+	case !o.measured():
 		return nil
 	}
 	return byName(o.Result)
@@ -168,6 +174,9 @@ func (r *Report) Markdown(w io.Writer) error {
 	b.WriteString("\n")
 	for _, o := range r.Outcomes {
 		notes := o.Notes
+		if o.Kept != nil && o.Kept.Version != r.Options.Version {
+			notes = append(notes, "measured of "+o.Kept.Version)
+		}
 		if why := o.loaded(); why != "" {
 			notes = append(notes, "not to be trusted: "+why)
 		}
@@ -181,45 +190,90 @@ func (r *Report) Markdown(w io.Writer) error {
 	return err
 }
 
-// JSON writes one object: the machine, and for every row its figures by name.
+// document is what table.json holds: the machine, and for every row its figures
+// by name.
+type document struct {
+	Version string        `json:"version"`
+	Machine Machine       `json:"machine"`
+	Runs    int           `json:"runs"`
+	Quick   bool          `json:"quick"`
+	Took    time.Duration `json:"took_ns"`
+	Rows    []*row        `json:"rows"`
+}
+
+type row struct {
+	Scenario   string   `json:"scenario"`
+	Congestion string   `json:"congestion"`
+	Direction  string   `json:"direction"`
+	Aims       []aim    `json:"aims"`
+	Real       figures  `json:"real"`
+	Virtual    figures  `json:"virtual"`
+	Load       Load     `json:"load"`
+	Loaded     string   `json:"loaded,omitempty"`
+	Notes      []string `json:"notes,omitempty"`
+	// Version and Start are of the bench that measured Real.
+	Version string    `json:"version"`
+	Start   time.Time `json:"start"`
+}
+
+type aim struct {
+	Metric string  `json:"metric"`
+	AtMost bool    `json:"at_most,omitempty"`
+	Value  float64 `json:"value"`
+}
+
+// JSON writes one object, a document.
 func (r *Report) JSON(w io.Writer) error {
-	type aim struct {
-		Metric string  `json:"metric"`
-		AtMost bool    `json:"at_most,omitempty"`
-		Value  float64 `json:"value"`
-	}
-	type row struct {
-		Scenario   string   `json:"scenario"`
-		Congestion string   `json:"congestion"`
-		Direction  string   `json:"direction"`
-		Aims       []aim    `json:"aims"`
-		Real       figures  `json:"real"`
-		Virtual    figures  `json:"virtual"`
-		Load       Load     `json:"load"`
-		Loaded     string   `json:"loaded,omitempty"`
-		Notes      []string `json:"notes,omitempty"`
-	}
-	var rows []row
+	d := document{Version: r.Options.Version, Machine: r.Machine, Runs: r.Options.Runs, Quick: r.Options.Quick, Took: r.Took}
 	for _, o := range r.Outcomes {
-		x := row{
+		x := &row{
 			Scenario: o.Scenario, Congestion: o.Congestion, Direction: o.Way(), Real: o.real(), Virtual: o.virtual(),
-			Load: o.Load, Loaded: o.loaded(), Notes: o.Notes,
+			Load: o.Load, Loaded: o.loaded(), Notes: o.Notes, Version: d.Version, Start: d.Machine.Start,
+		}
+		if o.Kept != nil {
+			x.Version, x.Start = o.Kept.Version, o.Kept.Start
 		}
 		for _, a := range o.Aims {
 			x.Aims = append(x.Aims, aim{a.Metric, a.AtMost, a.Value})
 		}
-		rows = append(rows, x)
+		d.Rows = append(d.Rows, x)
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	return enc.Encode(struct {
-		Version string        `json:"version"`
-		Machine Machine       `json:"machine"`
-		Runs    int           `json:"runs"`
-		Quick   bool          `json:"quick"`
-		Took    time.Duration `json:"took_ns"`
-		Rows    []row         `json:"rows"`
-	}{r.Options.Version, r.Machine, r.Options.Runs, r.Options.Quick, r.Took, rows})
+	return enc.Encode(d)
+}
+
+// keep has rows keep the figures that Out's table.json has of as many runs, as
+// long, if nothing disturbed them.
+func (r *Report) keep() error {
+	name := filepath.Join(r.Options.Out, "table.json")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var d document
+	if err := json.Unmarshal(text, &d); err != nil {
+		return fmt.Errorf("%s: found what no bench wrote: %w; move it away to begin anew", name, err)
+	}
+	if d.Runs != r.Options.Runs || d.Quick != r.Options.Quick {
+		return fmt.Errorf("%s: found a bench of %d runs (quick: %v); want one of %d (%v) to go on with, or another directory", name, d.Runs, d.Quick, r.Options.Runs, r.Options.Quick)
+	}
+	for _, x := range d.Rows {
+		// (One that is too long has a note that it is measured but once.)
+		if x.Real == nil || x.Loaded != "" || len(x.Notes) > 0 && !slices.Contains(tooLong, x.Scenario) {
+			continue
+		}
+		for _, o := range r.Outcomes {
+			if o.Scenario == x.Scenario && o.Congestion == x.Congestion && o.Way() == x.Direction {
+				x.Version = cmp.Or(x.Version, d.Version)
+				o.Kept, o.Load, o.Notes = x, x.Load, x.Notes
+			}
+		}
+	}
+	return nil
 }
 
 // write puts the reports where the options say.

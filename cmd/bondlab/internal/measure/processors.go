@@ -20,6 +20,7 @@ type Processors struct {
 	Programs   time.Duration // programs, and what the kernel does for them
 	Interrupts time.Duration // hard and soft ones: most of the network's work
 	Idle       time.Duration
+	Stolen     time.Duration // by the host, for other machines on it
 }
 
 // ReadProcessors reads /proc/stat.
@@ -39,7 +40,7 @@ func ReadProcessors() (p Processors, err error) {
 		}
 		return sum
 	}
-	return Processors{Programs: sum(1, 2, 3, 8), Interrupts: sum(6, 7), Idle: sum(4, 5)}, nil
+	return Processors{Programs: sum(1, 2, 3), Interrupts: sum(6, 7), Idle: sum(4, 5), Stolen: sum(8)}, nil
 }
 
 // Sandboxed sums the processor time of all processes that we see, with that of

@@ -53,8 +53,10 @@ func TestSwaps(t *testing.T) {
 	if r.PacketGap >= 50*time.Millisecond {
 		t.Errorf("with %d swaps %v without a packet; without, %v", swaps, r.PacketGap, alone.PacketGap)
 	}
-	if n := r.Server.Drops["codel"]; r.Sender.Retransmits != n || r.Tunnel.Duplicates+r.Tunnel.Late+r.Client.OutOfOrder > 0 {
-		t.Errorf("TCP sent %d segments again, where CoDel dropped %d packets to slow it down; %+v", r.Sender.Retransmits, n, r.Tunnel)
+	// What comes twice are copies, by which far paths are tried.
+	n, twice := r.Server.Drops["codel"], r.Tunnel.Duplicates
+	if r.Sender.Retransmits != n || r.Tunnel.Late > 0 || r.Client.OutOfOrder > twice || twice > 200 {
+		t.Errorf("TCP sent %d segments again, where CoDel dropped %d packets to slow it down; %d out of order; %+v", r.Sender.Retransmits, n, r.Client.OutOfOrder, r.Tunnel)
 	}
 	if r.Goodput < .97*alone.Goodput {
 		t.Errorf("%.2f Mbit/s with %d swaps, %.2f without", r.Goodput/1e6, swaps, alone.Goodput/1e6)
