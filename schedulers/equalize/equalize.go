@@ -178,8 +178,14 @@ func sort(w *lay.Worth, paths []lay.Path) (alike, aside []lay.Path) {
 	slices.SortStableFunc(paths, func(a, b lay.Path) int { return cmp.Compare(a.Delay, b.Delay) })
 	rate := 0.0
 	for _, q := range paths {
+		speed := q.Speed
+		if !q.Known && q.MinRTT > 0 && q.MaxRate == 0 {
+			// What a near path would be assumed to carry: an inner BBR, which fills
+			// only what it is given, must be given some of it.
+			speed = float64(schedulers.ColdWindow(0, 0)) / q.MinRTT.Seconds()
+		}
 		switch extra := q.Delay - paths[0].Delay; {
-		case rate == 0 || w.Of(extra, q.Speed, rate):
+		case rate == 0 || w.Of(extra, speed, rate):
 			alike = append(alike, q)
 			rate += q.Speed
 		case extra <= w.Farthest && !q.Known:

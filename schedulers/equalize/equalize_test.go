@@ -49,6 +49,8 @@ func TestPlan(t *testing.T) {
 			"0: 0 ms, 62500 B, held 0s"},
 		{"what may add much, if its rate is unknown, is tried", []schedulers.Path{link(0, 5, 20), link(1, 0, 120)},
 			"0: 0 ms, 6250 B, held 50ms; 1: 0 ms, 15000 B, held 0s"},
+		{"so is what may carry as much as a near path is assumed to", []schedulers.Path{link(0, 20, 30), link(1, 0, 120)},
+			"0: 0 ms, 25000 B, held 45ms; 1: 0 ms, 15000 B, held 0s"},
 		{"what adds little by all appearance takes what finds the others full", []schedulers.Path{link(0, 50, 20), link(1, 0, 300)},
 			"0: 0 ms, 62500 B, held 0s; 1: 140 ms, 15000 B, held 0s"},
 		{"three, in whatever order", []schedulers.Path{link(3, 5, 90), link(5, 20, 30), link(9, 10, 40)},
