@@ -309,7 +309,7 @@ func (b *Buffer) await(s *stream, c uint64, pkt []byte) {
 				// A copy by another path. Passed on now, it would be the
 				// one that WireGuard takes, ahead of its turn.
 				e.again = append(e.again, pkt)
-				b.bytes += cap(pkt)
+				b.hold(cap(pkt))
 				return
 			}
 			b.stats.Duplicate++
@@ -330,8 +330,13 @@ func (b *Buffer) await(s *stream, c uint64, pkt []byte) {
 	b.look(s)
 	s.put(b.now, c, pkt)
 	b.held++
-	b.bytes += cap(pkt)
-	b.p.Budget.hold(cap(pkt))
+	b.hold(cap(pkt))
+}
+
+// hold notes bytes held, or with a negative number handed on, here and in all.
+func (b *Buffer) hold(bytes int) {
+	b.bytes += bytes
+	b.p.Budget.hold(bytes)
 }
 
 // Void announces that the counters from ≤ c < to of index will not come.
@@ -674,11 +679,10 @@ func (b *Buffer) hand(s *stream, c uint64) {
 	e.again = again[:0]
 	pkt := s.take(c)
 	b.held--
-	b.bytes -= cap(pkt)
-	b.p.Budget.hold(-cap(pkt))
+	b.hold(-cap(pkt))
 	b.ready = append(b.ready, pkt)
 	for i, pkt := range again {
-		b.bytes -= cap(pkt)
+		b.hold(-cap(pkt))
 		b.stats.Duplicate++
 		b.ready = append(b.ready, pkt)
 		again[i] = nil
