@@ -16,16 +16,23 @@ func (f *stream) spread(i int) (low, high float64) {
 	return slices.Min(f.delays[i:]).Seconds() * 1e3, slices.Max(f.delays[i:]).Seconds() * 1e3
 }
 
+// equalized is a bonded world whose server equalises, and a stream down to its
+// client.
+func equalized(t *testing.T, paths ...pathSpec) (*world, *stream) {
+	t.Helper()
+	w := newWorld(t, 1, paths...)
+	w.bond()
+	w.server.SetScheduler(w.now+w.serverClock, equalize.New())
+	f := newStream(w, 7)
+	w.atClient = f.receive
+	return w, f
+}
+
 // TestEqualize: every packet takes as long as one by the slow path, which is
 // 60 ms and 2.3 ms of serialisation, whichever way it went; and no longer once
 // the scheduler wants that no more.
 func TestEqualize(t *testing.T) {
-	w := newWorld(t, 1, fast, slow)
-	w.bond()
-	serverNow := func() time.Duration { return w.now + w.serverClock }
-	w.server.SetScheduler(serverNow(), equalize.New())
-	f := newStream(w, 7)
-	w.atClient = f.receive
+	w, f := equalized(t, fast, slow)
 
 	// The first message with the delays travels beside the first packets.
 	f.feed(w.sendDown, 0.25*mbit, 1452, 1, 500*ms)
@@ -49,7 +56,7 @@ func TestEqualize(t *testing.T) {
 	within(t, "lowest delay of many packets, ms", low, 60, 63)
 	within(t, "highest", high, 63, 110)
 
-	w.server.SetScheduler(serverNow(), earliest.New())
+	w.server.SetScheduler(w.now+w.serverClock, earliest.New())
 	f.feed(w.sendDown, 0.25*mbit, 1452, 1, 500*ms)
 	w.run(time.Second)
 	from = len(f.delays)
@@ -71,11 +78,7 @@ func TestEqualize(t *testing.T) {
 // counter not known to have arrived. What has arrived and is held is below that,
 // and no duplicate.
 func TestEqualizeKeyPair(t *testing.T) {
-	w := newWorld(t, 1, fast, slow)
-	w.bond()
-	w.server.SetScheduler(w.now+w.serverClock, equalize.New())
-	f := newStream(w, 7)
-	w.atClient = f.receive
+	w, f := equalized(t, fast, slow)
 	// Enough that the slow path is wanted: with less its rate stays unknown.
 	f.feed(w.sendDown, 14*mbit, 1452, 4, 2*time.Second)
 	w.run(time.Second)
@@ -96,11 +99,7 @@ func TestEqualizeKeyPair(t *testing.T) {
 func TestEqualizeLoss(t *testing.T) {
 	lossy := fast
 	lossy.loss = 0.01
-	w := newWorld(t, 1, lossy, slow)
-	w.bond()
-	w.server.SetScheduler(w.now+w.serverClock, equalize.New())
-	f := newStream(w, 7)
-	w.atClient = f.receive
+	w, f := equalized(t, lossy, slow)
 	f.feed(w.sendDown, 8*mbit, 1452, 4, 10*time.Second)
 	w.run(12 * time.Second)
 	within(t, "packets that arrived", float64(len(f.order)), float64(f.next), float64(f.next))
@@ -117,11 +116,7 @@ func TestEqualizeLoss(t *testing.T) {
 // TestEqualizePathGone: what a path holds goes on when the path is withdrawn,
 // and nothing is leaked when the session forgets its peer.
 func TestEqualizePathGone(t *testing.T) {
-	w := newWorld(t, 1, fast, slow)
-	w.bond()
-	w.server.SetScheduler(w.now+w.serverClock, equalize.New())
-	f := newStream(w, 7)
-	w.atClient = f.receive
+	w, f := equalized(t, fast, slow)
 	f.feed(w.sendDown, 24*mbit, 1452, 4, 3*time.Second)
 	w.run(2 * time.Second)
 	if n := w.client.links[0].held.len(); n < 50 { // 45 ms of 20 Mbit/s: 76
