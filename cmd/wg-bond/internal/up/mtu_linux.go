@@ -34,25 +34,29 @@ func (r *running) followMTU(fits int) {
 	if r.mtu.planned == 0 {
 		return
 	}
-	log := r.log.With("interface", r.files.Name)
-	is, err := r.host.MTU(r.files.Name)
-	if err != nil {
-		log.Warn("the MTU stays as it is", "error", err)
-		return
+	if err := r.setMTU(fits); err != nil {
+		r.log.Warn("the MTU stays as it is", "interface", r.files.Name, "error", err)
 	}
-	addresses, err := r.host.Addresses(r.files.Name)
+}
+
+func (r *running) setMTU(fits int) error {
+	name := r.files.Name
+	is, err := r.host.MTU(name)
+	if err != nil || is != r.mtu.is {
+		return err
+	}
+	addresses, err := r.host.Addresses(name)
 	if err != nil {
-		log.Warn("the MTU stays as it is", "error", err)
-		return
+		return err
 	}
 	want := r.mtu.want(fits, addresses)
-	if is != r.mtu.is || want == is {
-		return
+	if want == is {
+		return nil
 	}
-	if err := r.host.SetMTU(r.files.Name, want); err != nil {
-		log.Warn("the MTU stays as it is", "error", err)
-		return
+	if err := r.host.SetMTU(name, want); err != nil {
+		return err
 	}
 	r.mtu.is = want
-	log.Info("the MTU follows what the widest path carries", "was", is, "is", want)
+	r.log.Info("the MTU follows what the widest path carries", "interface", name, "was", is, "is", want)
+	return nil
 }
