@@ -105,6 +105,34 @@ func TestMeterPauses(t *testing.T) {
 	}
 }
 
+// TestMeterSlips: what the device has counted and the forwarder not yet when the
+// two are read is no use of the owner's; an owner's use beside it is.
+func TestMeterSlips(t *testing.T) {
+	const rate, packet = 450_000, 1494 // 3.6 Mbit/s, all of it lent
+	var m Meter
+	now, total, lent := time.Duration(0), uint64(0), uint64(0)
+	read := func(i int, owner uint64) uint64 {
+		now += Interval
+		lent += rate / 10
+		total += rate/10 + owner
+		between := uint64(0)
+		if i%7 == 3 || i%11 == 5 {
+			between = packet * uint64(1+i%2)
+		}
+		return m.Read(now, total+between, lent)
+	}
+	for i := range 300 {
+		if got := read(i, 0); got != None {
+			t.Fatalf("after %v an idle owner leaves %d bytes/s, want no ceiling", now, got)
+		}
+	}
+	for i := range 3 {
+		if got := read(i, rate/50); i == 2 && got == None { // a fifth
+			t.Errorf("an owner who has used a fifth of the link for %v is not heeded", 3*Interval)
+		}
+	}
+}
+
 // TestMeterPushes: the owner was there first, so that the capacity was never
 // seen.
 func TestMeterPushes(t *testing.T) {
