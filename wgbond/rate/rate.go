@@ -472,7 +472,7 @@ func (c *Controller) Mode() string { return c.mode.String() }
 // short round trip a long queue is not worth its delay, and not needed.
 func (c *Controller) QueueBound() time.Duration {
 	if c.p.Spare {
-		return spareQueue + 2*c.spare.slack()
+		return spareQueue/2 + c.spare.slack()
 	}
 	steady := min(c.p.Steady, max(c.minRTT/3, c.p.Steady/3))
 	return steady + time.Duration(c.Varying()*float64(c.p.Varying-steady))

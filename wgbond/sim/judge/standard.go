@@ -33,6 +33,7 @@ func steady(name string, rate float64, rtt time.Duration) Path {
 func Seed() Scenario {
 	relayed := steady("relayed", 3.6, 60*ms)
 	lan := sim.LinkConfig{Rate: 100 * mbit, Delay: ms / 2}
+	relayed.Config.Lent = true
 	relayed.Down = append(relayed.Down, lan)
 	relayed.Up = append([]sim.LinkConfig{lan}, relayed.Up...)
 	return Scenario{Name: "seed", Paths: []Path{steady("own", 3.6, 60*ms), relayed}, Bytes: 3e6, Time: time.Minute, Seed: 1}

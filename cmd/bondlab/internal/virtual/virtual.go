@@ -106,7 +106,7 @@ func build(s *scenario.Scenario, t experiment.Traffic, clean bool, events []scen
 	}
 	for i := range s.Links {
 		l := &s.Links[i]
-		path := judge.Path{Config: wgbond.PathConfig{Name: l.Name}, Behind: l.Behind}
+		path := judge.Path{Config: wgbond.PathConfig{Name: l.Name, Lent: l.Via != ""}, Behind: l.Behind}
 		var outages []sim.Outage
 		for _, e := range events {
 			if e.What != scenario.EventOutage {
