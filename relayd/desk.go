@@ -435,6 +435,9 @@ func (d *desk) grant(now time.Duration, here *surroundings, s *session, standing
 	}
 	l := &loan{peer: s.peer, target: target, wan: wan, up: newRing(), count: &d.relay.count, session: s,
 		meter: standing.Meter, kind: standing.Kind, total: d.relay.ledger.Meter(), granted: d.wall(), link: d.linkTo(device), hint: lease.Hint{Up: lease.Unlimited, Down: lease.Unlimited}, moved: now}
+	if l.link.read != nil {
+		l.hintAgain = hintAgain // even that the owner uses nothing is news
+	}
 	l.used.Store(int64(now))
 	d.loans[l] = struct{}{}
 	d.relay.count.leases.Store(int64(len(d.loans)))

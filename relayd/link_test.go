@@ -62,8 +62,8 @@ func TestHints(t *testing.T) {
 	}
 	l := o.at(c)
 	dev.pass(o, l, 0, 1_000_000, 5*time.Second, c)
-	if n := c.settle().Hints; n != 0 {
-		t.Errorf("%d hints while the owner uses nothing", n)
+	if st := c.settle(); st.Hints < 1 || st.Hints > hintAgain || st.Hint.Up != lease.Unlimited || st.Hint.Down != lease.Unlimited {
+		t.Errorf("%d hints while the owner uses nothing, the last %+v, want 1 to %d of no limits", st.Hints, st.Hint, hintAgain)
 	}
 	dev.pass(o, l, 600_000, 400_000, 10*time.Second, c)
 	st := c.settle()

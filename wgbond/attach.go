@@ -309,7 +309,7 @@ func (s *Session) onAttached(f *wire.Attached) {
 	s.begin(l.id)
 	s.addKeyPair()
 	s.finish(l)
-	if l.told >= 0 {
+	if l.told != NoCeiling {
 		s.tellCeiling(l)
 	}
 }

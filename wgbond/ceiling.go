@@ -16,8 +16,12 @@ import (
 // Below that, both ends' rate control (rate.Params.Spare) gives way to the
 // owner's queue by itself.
 
-// NoCeiling as a path's ceiling is no limit.
-const NoCeiling = -1.0
+// NoCeiling as a path's ceiling is no limit; Unused that the lender sees its owner
+// use nothing, which is more: what delays or loses packets there is not the owner.
+const (
+	NoCeiling = -1.0
+	Unused    = -2.0
+)
 
 // leastCeiling is the least worth having, bytes per second. A path with less is
 // withheld: it carries but the pings that keep it known, while another works, and
@@ -30,8 +34,8 @@ const leastCeiling = 4 * 1500
 func (l *link) withheld() bool { return l.ceiling >= 0 && l.ceiling < leastCeiling }
 
 // SetCeiling sets, at a client, the most that may be sent by path id from now
-// on, up by us and down by the peer: bytes per second of whole IP packets, or
-// NoCeiling. Either end still sends a packet now and then at a ceiling of 0. Call it
+// on, up by us and down by the peer: bytes per second of whole IP packets,
+// NoCeiling or Unused. Either end still sends a packet now and then at a ceiling of 0. Call it
 // again every second or so: the message to the peer may be lost.
 func (s *Session) SetCeiling(now time.Duration, id schedulers.PathID, up, down float64) {
 	s.now = now
@@ -49,7 +53,7 @@ func (s *Session) SetCeiling(now time.Duration, id schedulers.PathID, up, down f
 
 // limit has a path's rate control keep to a ceiling.
 func (s *Session) limit(l *link, ceiling float64) {
-	if ceiling < 0 {
+	if ceiling < 0 && ceiling != Unused {
 		ceiling = NoCeiling
 	}
 	if ceiling == l.ceiling {
@@ -72,8 +76,11 @@ func (s *Session) limit(l *link, ceiling float64) {
 // has not been told yet.
 func (s *Session) tellCeiling(l *link) {
 	f := &wire.Ceiling{Path: uint8(l.id), Rate: wire.NoCeiling}
-	if l.told >= 0 {
+	switch {
+	case l.told >= 0:
 		f.Rate = uint64(l.told)
+	case l.told == Unused:
+		f.Rate = wire.Unused
 	}
 	for i := range s.notices {
 		if t, ok := s.notices[i].frame.(*wire.Ceiling); ok && t.Path == f.Path {
@@ -93,6 +100,8 @@ func (s *Session) onCeiling(f *wire.Ceiling) {
 		s.counts.drop(dropWrongRole)
 	case f.Rate == wire.NoCeiling:
 		s.limit(l, NoCeiling)
+	case f.Rate == wire.Unused:
+		s.limit(l, Unused)
 	default:
 		s.limit(l, float64(f.Rate))
 	}

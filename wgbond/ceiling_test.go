@@ -74,6 +74,11 @@ func TestCeiling(t *testing.T) {
 	up, down = measure(5 * time.Second)
 	within(t, "up when the ceiling is lifted", up, 15, 20)
 	within(t, "down", down, 15, 20)
+	w.client.SetCeiling(w.now, w.paths[1].id, NoCeiling, Unused)
+	w.run(time.Second)
+	if st := w.server.Status(w.now + w.serverClock).Paths[w.paths[1].id]; st.Ceiling != Unused {
+		t.Errorf("the owner uses nothing, and the server's ceiling is %v, want %v", st.Ceiling, Unused)
+	}
 	if lost == 0 {
 		t.Error("nothing was lost: this showed less than it says")
 	}

@@ -39,7 +39,7 @@ type link struct {
 	rate *rate.Controller
 
 	// ceiling is the most that the path's lender allows us to send, bytes per
-	// second; < 0: no limit. told is what the peer is to keep to.
+	// second; NoCeiling or Unused: no limit. told is what the peer is to keep to.
 	ceiling, told float64
 
 	// first is what may be under way while the path's size is unknown, bytes;
@@ -172,7 +172,7 @@ func (s *Session) newLink(id schedulers.PathID, cfg PathConfig) *link {
 }
 
 func (l *link) rateParams() rate.Params {
-	p := rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: l.cfg.MaxRate, First: l.first, Spare: l.cfg.Lent}
+	p := rate.Params{Steady: queueSteady, Varying: queueVarying, Feedback: feedbackBusy, MaxRate: l.cfg.MaxRate, First: l.first, Spare: l.cfg.Lent, Unused: l.ceiling == Unused}
 	if l.ceiling >= 0 {
 		least := max(l.ceiling, leastCeiling)
 		p.MaxRate = min(cmp.Or(p.MaxRate, least), least)

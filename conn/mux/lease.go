@@ -146,20 +146,23 @@ func (p *dialPath) keepTo(st lease.Status) {
 	}
 	s := p.d.Session
 	now := s.begin()
-	s.engine.SetCeiling(now, id, ceiling(st.Hint.Up, st.Terms.Rate), ceiling(st.Hint.Down, st.Terms.Rate))
+	s.engine.SetCeiling(now, id, ceiling(st.Hint.Up, &st), ceiling(st.Hint.Down, &st))
 	s.end(now)
 }
 
-// ceiling is the engine's form of a hint beside a lease's rate (0: no limit),
-// bytes per second.
-func ceiling(hint, rate uint64) float64 {
-	if rate > 0 {
-		hint = min(hint, rate)
+// ceiling is the engine's form of a hint, bytes per second, beside the lease's
+// rate.
+func ceiling(hint uint64, st *lease.Status) float64 {
+	if st.Terms.Rate > 0 {
+		hint = min(hint, st.Terms.Rate)
 	}
-	if hint == lease.Unlimited {
-		return wgbond.NoCeiling
+	switch {
+	case hint != lease.Unlimited:
+		return float64(hint)
+	case st.Hints == 0:
+		return wgbond.NoCeiling // the lender has not said so: it may not see its link
 	}
-	return float64(hint)
+	return wgbond.Unused
 }
 
 // release gives the lease back, as far as that can be done at once.

@@ -71,6 +71,7 @@ type Redeem struct {
 
 // Hint says how much of its link the lender has to spare now: the most that the
 // borrower may send, and be sent. A borrower passes the latter on to the server.
+// Unlimited says more than no Hint: the lender sees that it uses nothing itself.
 // It stands until the next; one that comes without a lease is an invitation to
 // ask again at once.
 type Hint struct {

@@ -20,9 +20,9 @@
 // margin again and again; one who wants a steady part keeps that, and borrowers
 // have nearly all the rest. The capacity is the most that was seen of late; now
 // and then a borrower may try whether there is more. While the owner uses
-// nothing, there is no ceiling: rate control at the sender's end (package rate)
-// keeps the link's queue short in any case, and yields to the owner's queue
-// before a Meter notices anything.
+// nothing, there is no ceiling, and the borrowers are told why: rate control at the
+// sender's end (package rate) keeps a steady link's queue short in any case, and
+// yields to the owner's before a Meter notices anything.
 package spare
 
 import (

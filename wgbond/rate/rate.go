@@ -95,6 +95,9 @@ type Params struct {
 	// Spare: the path is lent. Only what its owner does not use is used, and
 	// none of the cycle's probing with a queue.
 	Spare bool
+	// Unused: the lender sees that its owner uses nothing. What is lost then and
+	// what a varying path delays is the path's own, see Controller.yields.
+	Unused bool
 }
 
 // Stamp is what the controller wants to know again when a packet is reported
@@ -192,7 +195,7 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 	return Stamp{
 		delivered: c.delivered, deliveredAt: deliveredAt,
 		firstSent: c.firstSent, sent: now,
-		appLimited: c.appLimitedUntil > 0 || c.p.Spare && c.Rate() < c.filter.max(),
+		appLimited: c.appLimitedUntil > 0 || c.yields() && c.Rate() < c.filter.max(),
 	}
 }
 
@@ -232,13 +235,13 @@ func (c *Controller) Delivered(now time.Duration, d Delivery) {
 	c.sample(d)
 	c.judgeHint(d)
 	c.spare.delivered(now, d)
-	if late := d.RTT > c.minRTT+startupDelay || c.p.Spare && c.spare.round > c.spare.bound(c.filter.max()); late && c.mode == startup && c.filter.max() > 0 {
+	if late := d.RTT > c.minRTT+startupDelay || c.yields() && c.spare.round > c.spare.bound(c.filter.max()); late && c.mode == startup && c.filter.max() > 0 {
 		c.mode = drain // a round would end too late
 	}
 	queued := c.minRTT + max(10*time.Millisecond, c.minRTT/4)
 	// A few small packets say nothing of the rate, however late they are.
 	few := int(d.Bytes-c.delivered)+d.InFlight < minPackets*packetSize
-	c.vary.add(d, c.p.Spare || c.mode != cruise || c.appLimitedUntil > 0 && (few || d.RTT <= queued))
+	c.vary.add(d, c.p.Spare && !c.p.Unused || c.mode != cruise || c.appLimitedUntil > 0 && (few || d.RTT <= queued))
 	c.delivered, c.deliveredAt, c.firstSent, c.blind = d.Bytes, d.Arrived, d.Stamp.sent, false
 	if c.appLimitedUntil > 0 && c.delivered > c.appLimitedUntil {
 		c.appLimitedUntil = 0
@@ -275,8 +278,13 @@ func (c *Controller) endRound(d Delivery) {
 	c.boundLoss(loss)
 	if c.mode == startup {
 		c.checkFull(loss, d)
-	} else if c.p.Spare {
+	} else if c.yields() {
+		if c.p.Unused {
+			loss = 0 // nobody else's doing
+		}
 		c.spare.endRound(d.Arrived, c.roundBytes, c.filter.max(), loss, c.appLimitedUntil > 0)
+	} else if c.p.Spare {
+		c.spare.follow(d.Arrived, c.Recent())
 	}
 	c.round++
 	c.roundEnd = c.delivered
@@ -339,7 +347,7 @@ func (c *Controller) step(now time.Duration, d Delivery) {
 		c.stepCycle(now, d)
 		// Not twice for one minimum: if the drained pipe does not meet it, it
 		// has risen, and will be forgotten.
-		if !c.p.Spare && d.EmptyAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
+		if !c.yields() && d.EmptyAge > probeRTTAfter && now-c.probeRTTAt > probeRTTAfter && d.MayProbeRTT {
 			c.mode = probeRTT
 			c.probeRTTAt = now
 			c.probeRTTUntil = now + probeRTTMax
@@ -450,7 +458,7 @@ func (c *Controller) limit(r float64) float64 {
 	if c.p.MaxRate > 0 {
 		r = min(r, c.p.MaxRate)
 	}
-	if c.p.Spare && c.spare.rate > 0 {
+	if c.yields() && c.spare.rate > 0 {
 		r = min(r, c.spare.rate)
 	}
 	return r
@@ -471,7 +479,7 @@ func (c *Controller) Mode() string { return c.mode.String() }
 // QueueBound is the standing queue that the controller may keep now. Beside a
 // short round trip a long queue is not worth its delay, and not needed.
 func (c *Controller) QueueBound() time.Duration {
-	if c.p.Spare {
+	if c.yields() {
 		return spareQueue/2 + c.spare.slack()
 	}
 	steady := min(c.p.Steady, max(c.minRTT/3, c.p.Steady/3))
@@ -526,7 +534,7 @@ func (c *Controller) PacingRate() float64 {
 	case drain:
 		r *= drainGain
 	case cruise:
-		if c.p.Spare && c.spare.rate > 0 {
+		if c.yields() && c.spare.rate > 0 {
 			r = c.spare.rate // which may be more than was ever delivered
 			break
 		}

@@ -35,7 +35,17 @@ const (
 	// clocks that differ by 20 parts in a million put it wrong by 2 ms meanwhile
 	// (LEDBAT, RFC 6817, remembers ten minutes and warns of the same).
 	spareMemory = 2 * time.Minute
+
+	// spareVarying is how much an unused path must vary to be used like one's own.
+	spareVarying = 0.4
 )
+
+// yields reports whether any queue on the path counts as its owner's. On a link
+// that fades there is always one above the least delay that was ever met; while the
+// lender says that its owner uses nothing, it is ours.
+func (c *Controller) yields() bool {
+	return c.p.Spare && !(c.p.Unused && c.Varying() >= spareVarying)
+}
 
 // spare is the part of a Controller that uses a path only as far as its owner
 // leaves it idle. It follows LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus): the
@@ -97,6 +107,13 @@ func (s *spare) bound(rate float64) time.Duration {
 		return queue
 	}
 	return queue + time.Duration(sparePackets*packetSize/rate*float64(time.Second))
+}
+
+// follow is endRound while the path is used like one's own: if its owner comes,
+// the rate to begin with is the one that it has now.
+func (s *spare) follow(arrived wire.Clock, rate float64) {
+	s.rate, s.step = rate, spareStep
+	s.ended, s.round, s.samples, s.bytes = arrived, -1, 0, 0
 }
 
 // endRound sets the rate for the next round. The round brought so many bytes

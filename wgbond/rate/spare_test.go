@@ -3,6 +3,8 @@ package rate
 import (
 	"testing"
 	"time"
+
+	"github.com/wg-bond/wg-bond/wgbond/sim"
 )
 
 // TestSpareIdle: a link that its owner does not use is used nearly whole, with
@@ -63,5 +65,40 @@ func TestSpareMemory(t *testing.T) {
 	l.offer(at, -5*ms) // clocks differ by anything
 	if l.value != -5*ms {
 		t.Errorf("a delay of −5 ms gave %v", l.value)
+	}
+}
+
+// TestSpareUnused: while the lender sees that it uses nothing, losses and the
+// queues of a link that fades are not its owner's.
+func TestSpareUnused(t *testing.T) {
+	lossy := constant(5*mbit, 120*ms)
+	lossy.Loss, lossy.Seed = 0.01, 1
+	fading, err := sim.Cellular{Rate: 8e6, Spread: 0.5, Turn: 2 * time.Second, Grant: 4 * ms, Seed: 1}.Trace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		link  sim.LinkConfig
+		share float64
+	}{
+		{"lossy", lossy, 0.9},
+		{"fading", sim.LinkConfig{Trace: fading, Delay: 45 * ms, Queue: 750_000}, 0.85},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var shares [2]float64
+			for i, unused := range []bool{false, true} {
+				p := newPipe(t, c.link, Params{Spare: true, Unused: unused, Varying: 60 * ms, Feedback: feedbackEvery})
+				p.run(3 * time.Second)
+				rate := c.link.Rate / 8
+				if rate == 0 {
+					rate = fading.Rate() / 8
+				}
+				shares[i] = p.throughput(57*time.Second) / rate
+			}
+			if shares[1] < c.share || shares[0] > shares[1]-0.05 {
+				t.Errorf("of the link %.2f is used, unused by its owner %.2f, want %.2f", shares[0], shares[1], c.share)
+			}
+		})
 	}
 }

@@ -67,8 +67,12 @@ type Change struct {
 // Never.
 type Outage struct{ From, To time.Duration }
 
-// Delayed is the same link with every change and outage d later.
+// Delayed is the same link with every change and outage d later, and its trace
+// where it would be: at d it begins as it did at 0.
 func (cfg LinkConfig) Delayed(d time.Duration) LinkConfig {
+	if t := cfg.Trace; t != nil {
+		cfg.TraceStart = (cfg.TraceStart - d%t.Period() + t.Period()) % t.Period()
+	}
 	cfg.Changes, cfg.Outages = slices.Clone(cfg.Changes), slices.Clone(cfg.Outages)
 	for i := range cfg.Changes {
 		cfg.Changes[i].At = add(cfg.Changes[i].At, d)

@@ -525,3 +525,27 @@ func TestOvertaken(t *testing.T) {
 		}
 	}
 }
+
+// TestDelayedTrace: a delayed link's trace is at its beginning when the link's
+// time is, whether the delay is shorter than the trace or not.
+func TestDelayedTrace(t *testing.T) {
+	trace, err := ParseTrace(strings.NewReader("100\n110\n250\n400\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []time.Duration{0, 130 * time.Millisecond, 900 * time.Millisecond} {
+		l, err := NewLink[int](LinkConfig{Trace: trace}.Delayed(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			l.Push(d, 1500, i)
+		}
+		for i, want := range []time.Duration{100, 110, 250, 400, 500} {
+			at := l.Next()
+			if _, _, ok := l.Pop(at); !ok || at != d+want*time.Millisecond {
+				t.Errorf("delayed by %v, packet %d comes at %v, want %v", d, i, at, d+want*time.Millisecond)
+			}
+		}
+	}
+}

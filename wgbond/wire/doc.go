@@ -75,7 +75,7 @@
 //	14 Close           reason u8
 //	15 Hello           instance u64
 //	16 Equalize        paths u8, then for each, rising: path u8 | delay u32 µs, not 0
-//	17 Ceiling         path u8 | rate u64, bytes per second; 2⁶⁴−1: none
+//	17 Ceiling         path u8 | rate u64, bytes per second; 2⁶⁴−1: none, 2⁶⁴−2: none, and the owner uses nothing
 //	18 Receipt         path u8 | key u32 | index u32, then for each: counter u16, its lowest bits | tag u32
 //	19 Verdict         path u8 | charge u8
 //	20 Reached         path u8 | rate u64, bytes per second; 0: not known | rtt u32 µs

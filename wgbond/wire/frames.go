@@ -254,8 +254,12 @@ type Reached struct {
 	RTT  time.Duration // the least round trip; whole microseconds on the wire, below 71 minutes
 }
 
-// NoCeiling as Ceiling.Rate lifts it.
-const NoCeiling = math.MaxUint64
+// NoCeiling as Ceiling.Rate lifts it, and so does Unused, which tells that the
+// lender sees its owner use nothing.
+const (
+	NoCeiling = math.MaxUint64
+	Unused    = NoCeiling - 1
+)
 
 func (*Attach) frame()         {}
 func (*Receipt) frame()        {}

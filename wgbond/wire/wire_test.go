@@ -58,6 +58,7 @@ var golden = []struct {
 	{"Reached", &Reached{Path: 2, Rate: 2_500_000, RTT: 30 * time.Millisecond}, "14 0d00 | 02 a025260000000000 30750000"},
 	{"Reached, not known", &Reached{Path: 15}, "14 0d00 | 0f 0000000000000000 00000000"},
 	{"no Ceiling", &Ceiling{Path: 15, Rate: NoCeiling}, "11 0900 | 0f ffffffffffffffff"},
+	{"Ceiling of an unused link", &Ceiling{Path: 15, Rate: Unused}, "11 0900 | 0f feffffffffffffff"},
 	{"empty Feedback", &Feedback{Sent: 1_000_000}, "0d 0a00 | 40420f0000000000 00 00"},
 	{"Feedback as drawn in the package doc", &Feedback{
 		Sent: 1_000_000,

@@ -230,7 +230,7 @@ func (o *owner) watch() {
 
 func ceiling(rate uint64) float64 {
 	if rate == spare.None {
-		return wgbond.NoCeiling
+		return wgbond.Unused
 	}
 	return float64(rate)
 }

@@ -124,6 +124,7 @@ func Run(s Scenario) (*Report, error) {
 			return nil, fmt.Errorf("judge: %s: not bonded on all %d paths after %v: client %+v", s.Name, len(w.wires), s.settle()+patience, w.Client.Status())
 		}
 	}
+	w.tellUnused(&s)
 	r := &run{World: w, s: &s, start: w.loop.Now(), from: w.loop.Now() + s.Warmup}
 	r.packets = gapMeter{from: r.from}
 	r.lastIn = r.from
@@ -152,6 +153,17 @@ func Run(s Scenario) (*Report, error) {
 		}
 	}
 	return r.report(), nil
+}
+
+// tellUnused has the lenders say that they use nothing, but for the one that
+// speaks for itself.
+func (w *World) tellUnused(s *Scenario) {
+	for i, p := range s.Paths {
+		if p.Config.Lent && i != s.lends() && w.Client.Session != nil {
+			w.Client.Session.SetCeiling(w.loop.Now(), w.wires[i].id, wgbond.Unused, wgbond.Unused)
+			w.Client.settle(w.loop.Now())
+		}
+	}
 }
 
 func (s *Scenario) settle() time.Duration { return cmp.Or(s.Settle, 3*time.Second) }

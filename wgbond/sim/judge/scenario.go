@@ -53,7 +53,8 @@ type Event struct {
 }
 
 // Path is one path: hops in the order of the way down (server to client) and
-// of the way up. Most have one hop each way; a relay is a second one.
+// of the way up. Most have one hop each way; a relay is a second one. The lender
+// of one that is lent says that it uses nothing, but for Scenario.Owner.
 type Path struct {
 	Config   wgbond.PathConfig
 	Down, Up []sim.LinkConfig
