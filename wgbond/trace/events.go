@@ -50,8 +50,8 @@ var events = map[string]func() Event{
 	"untraced":     func() Event { return new(Untraced) },
 }
 
-// Path says that a path was added, or what it is called now; Gone that it was
-// withdrawn.
+// Path says that a path was added, or what it is called, or may carry, now; Gone
+// that it was withdrawn.
 type Path struct {
 	Path    schedulers.PathID `json:"path"`
 	Label   string            `json:"name"`
@@ -60,14 +60,15 @@ type Path struct {
 	Backup  bool              `json:"backup"`
 	Metered bool              `json:"metered"`
 	Weight  float64           `json:"weight"`
-	MaxRate float64           `json:"max_rate"`
+	MaxRate float64           `json:"max_rate"` // by the user or, if that is less, its lender; 0: as much as goes
+	Lent    bool              `json:"lent"`
 }
 
 // Name is "path".
 func (*Path) Name() string { return "path" }
 func (e *Path) append(o object) object {
 	return o.must("path", uint64(e.Path)).string("name", e.Label).bool("gone", e.Gone).int("mtu", int64(e.MTU)).
-		bool("backup", e.Backup).bool("metered", e.Metered).float("weight", e.Weight).float("max_rate", e.MaxRate)
+		bool("backup", e.Backup).bool("metered", e.Metered).float("weight", e.Weight).float("max_rate", e.MaxRate).bool("lent", e.Lent)
 }
 
 // State says that a path entered a state (schedulers.PathState), or that it was

@@ -22,8 +22,8 @@ var golden = []struct {
 	event Event
 	line  string
 }{
-	{0, &Path{Path: 0, Label: "wwan \"0\"\n", Weight: 1, MaxRate: 1.5e6},
-		`{"t":0,"ev":"path","path":0,"name":"wwan \"0\"\u000a","weight":1,"max_rate":1.5e+06}`},
+	{0, &Path{Path: 0, Label: "wwan \"0\"\n", Weight: 1, MaxRate: 1.5e6, Lent: true},
+		`{"t":0,"ev":"path","path":0,"name":"wwan \"0\"\u000a","weight":1,"max_rate":1.5e+06,"lent":true}`},
 	{time.Millisecond, &State{Path: 1, State: "active", Was: "probing", Attached: true, Silent: 250},
 		`{"t":1000,"ev":"state","path":1,"state":"active","was":"probing","attached":true,"silent_us":250}`},
 	{time.Millisecond, &Mode{Path: 1, Mode: "cruise", Was: "drain", Rate: 625000, Window: 90000, MinRTT: 120000},

@@ -37,6 +37,7 @@ type Note struct {
 // notables finds them.
 type notables struct {
 	run    *Run
+	paths  [schedulers.MaxPaths]*trace.Path // as last said
 	losses [schedulers.MaxPaths]bunch
 	voids  bunches
 	order  bunches
@@ -106,11 +107,19 @@ func (n *notables) note(e trace.Entry) {
 	n.flush(t)
 	switch e := e.Event.(type) {
 	case *trace.Path:
-		switch {
+		switch was := n.paths[e.Path]; {
 		case e.Gone:
 			n.say(t, int(e.Path), "withdrawn")
+		case was != nil && e.MaxRate == 0 && was.MaxRate > 0:
+			n.say(t, int(e.Path), "as much may be sent as goes")
+		case was != nil && e.MaxRate != was.MaxRate:
+			n.say(t, int(e.Path), "at most %.2f Mbit/s may be sent", mbit(e.MaxRate))
 		default:
 			n.say(t, int(e.Path), "is there, as path %d", e.Path)
+		}
+		n.paths[e.Path] = e
+		if e.Gone {
+			n.paths[e.Path] = nil
 		}
 	case *trace.State:
 		attached := ""
