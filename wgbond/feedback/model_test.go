@@ -97,8 +97,8 @@ func (m *modelReceiver) voided(index uint32, from, to uint64) {
 		return
 	}
 	for c := from; c < to; c++ {
-		if lowest := p.lowest(); c > lowest+8191 {
-			return // would move the window
+		if c >= max(p.high, p.lowest()+8192-1024) {
+			return // would push out what is told of
 		}
 		p.void[c] = true
 		p.high = max(p.high, c+1)

@@ -16,6 +16,9 @@ const (
 	historyBits = 8192
 	historyMask = historyBits - 1
 
+	// reportBelow is how far below the lowest missing counter a report begins.
+	reportBelow = historyBits / 8
+
 	// maxPairs is how many key pairs are tracked: the current one, the one
 	// before, and one that data named before its announcement came.
 	maxPairs = 3
@@ -104,7 +107,7 @@ func (r *Receiver) Void(index uint32, from, to uint64) {
 	if p == nil || to > p.high+historyBits/2 {
 		return
 	}
-	for c := max(from, p.low); c < to && c <= p.low+historyMask; c++ {
+	for c := max(from, p.low); c < to && c < max(p.high, p.low+historyBits-reportBelow); c++ {
 		p.add(c)
 	}
 }
@@ -332,7 +335,7 @@ func (r *Receiver) newestFirst() (order [maxPairs]int) {
 // counter, and below all that came lately. So what an earlier, lost feedback
 // would have said is said again, and what filled the lowest hole is said at all.
 func (p *received) from() uint64 {
-	from := p.low - min(p.low, historyBits/8)
+	from := p.low - min(p.low, reportBelow)
 	for _, c := range p.lately {
 		from = min(from, c)
 	}

@@ -98,6 +98,16 @@ func TestReceiverKeyPairs(t *testing.T) {
 		{"void below what is known", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 0, 9); r.Void(7, 2, 4) }, "7 [0,9): 0-8\n", false},
 		{"an absurd void", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 0, 2); r.Void(7, 2, math.MaxUint64) },
 			"7 [0,2): 0-1\n", false},
+		{"void that pushes nothing out of what came lately", func(r *Receiver) {
+			r.KeyPair(7, 1, 0)
+			come(r, 7, 0, 2)
+			for c := uint64(501); c < 12_000; c += 500 {
+				r.Void(7, c, c+500)
+			}
+			r.Void(7, 3, 500)
+			come(r, 7, 2, 3)
+			r.Void(7, 7170, 11_000)
+		}, "7 [0,7668): 0-499 501-7667\n", true},
 		{"void of another key pair", func(r *Receiver) { r.KeyPair(7, 1, 0); come(r, 7, 0, 2); r.Void(8, 2, 4) }, "7 [0,2): 0-1\n", false},
 
 		{"announced again: below first nothing is missed", func(r *Receiver) {
