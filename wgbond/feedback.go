@@ -237,6 +237,7 @@ func (s *Session) onPong(f *wire.Pong, arrived *link) {
 	}
 	sent := ping.sent
 	l.path.Measured(s.now, sent, f.Received, f.Received)
+	l.rate.Pinged(s.now, sent, f.Received, s.hist.InFlight(l.id))
 
 	// The ping came through behind what left before it. What of that the next
 	// feedback does not report is lost.

@@ -110,6 +110,7 @@ type link struct {
 	loss               float64 // smoothed ratio
 	lossy              float64 // the same over lossyPackets
 	suspectAt          time.Duration
+	leftOut            time.Duration // for how long plans have used it for nothing; see forgetLeftOut
 	carried            time.Duration // when data last went or came by it
 	provenAt           time.Duration // when something last came by it, or was reported to have come
 	asked              bool          // whether it works, before it carries data again; see rest.go

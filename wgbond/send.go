@@ -428,6 +428,7 @@ func (s *Session) makePlan() {
 	}
 	s.exec.SetPlan(s.now, &s.plan)
 	s.trace.planned()
+	s.forgetLeftOut()
 	s.rebind()
 	s.adaptQueue()
 	for _, l := range s.links {
@@ -437,6 +438,28 @@ func (s *Session) makePlan() {
 	}
 	s.tune()
 	s.equalize()
+}
+
+// leftOutMost is how long a path may be left out of the plans while packets
+// wait, until its rate is no longer taken for known.
+const leftOutMost = 10 * time.Second
+
+// forgetLeftOut has the paths tried anew that were too slow to be used: what
+// carries nothing can never show that it has become faster.
+func (s *Session) forgetLeftOut() {
+	for _, l := range s.links {
+		bulk := &s.plan.Classes[schedulers.Bulk]
+		switch {
+		case l == nil:
+		case !s.usable(l) || l.cfg.Backup || l.cfg.Metered || l.rate.Rate() == 0 || (bulk.Copies>>l.id&1 != 0) || bulk.Paths[l.id].Use:
+			l.leftOut = 0
+		case s.waiting():
+			if l.leftOut += planInterval; l.leftOut > leftOutMost {
+				l.leftOut = 0
+				l.rate.Forget(s.now)
+			}
+		}
+	}
 }
 
 // rebind takes back what waits for a path beyond what the new plan lets it, and

@@ -66,7 +66,7 @@ type tracedPath struct {
 	known    bool
 	label    string
 	weight   float64
-	ceiling  float64
+	most     float64
 	mtu      int
 	state    schedulers.PathState
 	attached bool
@@ -195,16 +195,16 @@ func (t *tracer) watchPath(id schedulers.PathID) {
 		return
 	}
 	is := tracedPath{
-		known: true, label: l.cfg.Name, weight: l.cfg.Weight, ceiling: l.ceiling, mtu: l.carries,
+		known: true, label: l.cfg.Name, weight: l.cfg.Weight, most: l.rateParams().MaxRate, mtu: l.carries,
 		state: l.path.State(), attached: l.attached, mode: l.rate.Mode(),
 	}
 	if is == *was {
 		return
 	}
-	if !was.known || is.label != was.label || is.weight != was.weight || is.ceiling != was.ceiling || is.mtu != was.mtu {
+	if !was.known || is.label != was.label || is.weight != was.weight || is.most != was.most || is.mtu != was.mtu {
 		t.ev.path = trace.Path{
 			Path: id, Label: l.cfg.Name, MTU: l.carries, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
-			Weight: l.cfg.Weight, MaxRate: l.rateParams().MaxRate, Lent: l.cfg.Lent,
+			Weight: l.cfg.Weight, MaxRate: is.most, Lent: l.cfg.Lent,
 		}
 		t.record(&t.ev.path)
 	}

@@ -177,6 +177,13 @@ func (c *Controller) Restart(now time.Duration) {
 	}
 }
 
+// Forget forgets what the path carries, too: nothing has shown that for long.
+func (c *Controller) Forget(now time.Duration) {
+	least := c.spare.least
+	c.Restart(now)
+	c.prior, c.hint, c.spare.least = 0, hint{}, least
+}
+
 // Sent accounts for a packet of size bytes that goes out now while inFlight
 // bytes are unacknowledged. expect is the receiver's clock at which the packet
 // would arrive over an empty path, 0 if unknown.
@@ -203,6 +210,19 @@ func (c *Controller) Sent(now time.Duration, size, inFlight int, expect wire.Clo
 func (c *Controller) Freed() {
 	if c.spare.rate > 0 {
 		c.spare.rate = max(c.spare.rate, spareFreed*c.filter.max())
+	}
+}
+
+// allowable is the most that a lent path may be allowed without using it.
+func (c *Controller) allowable() float64 {
+	return min(c.filter.max(), cmp.Or(c.p.MaxRate, c.filter.max()))
+}
+
+// Pinged takes in that a ping, sent at sent, came to the peer at arrived (its
+// clock), with inFlight bytes unacknowledged.
+func (c *Controller) Pinged(now, sent time.Duration, arrived wire.Clock, inFlight int) {
+	if c.yields() && c.spare.rate > 0 && inFlight == 0 {
+		c.spare.pinged(now, time.Duration(arrived)*time.Microsecond-sent, c.filter.max(), c.allowable())
 	}
 }
 
@@ -279,10 +299,10 @@ func (c *Controller) endRound(d Delivery) {
 	if c.mode == startup {
 		c.checkFull(loss, d)
 	} else if c.yields() {
-		if c.p.Unused {
-			loss = 0 // nobody else's doing
-		}
-		c.spare.endRound(d.Arrived, c.roundBytes, c.filter.max(), loss, c.appLimitedUntil > 0)
+		c.spare.endRound(roundTold{
+			arrived: d.Arrived, bytes: c.roundBytes, idle: c.appLimitedUntil > 0, known: c.filter.max(), most: c.allowable(),
+			lossy: loss > lossBound && c.roundLost > spareLost && !c.p.Unused, // else nobody's doing
+		})
 	} else if c.p.Spare {
 		c.spare.follow(d.Arrived, c.Recent())
 	}

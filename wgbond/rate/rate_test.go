@@ -187,7 +187,7 @@ func (p *pipe) arrive() {
 			return
 		}
 		if x.seq == 0 {
-			p.reports = append(p.reports, report{at: p.now + p.delay, ping: true, newest: x})
+			p.reports = append(p.reports, report{at: p.now + p.delay, ping: true, newest: x, arrived: p.now})
 			continue
 		}
 		if x.seq == another {
@@ -208,6 +208,7 @@ func (p *pipe) arrive() {
 func (p *pipe) learn(r report) {
 	if r.ping {
 		p.measured(p.now - r.newest.at)
+		p.c.Pinged(p.now, r.newest.at, wire.ClockOf(r.arrived+clockAhead), p.bytes)
 		return
 	}
 	rtt := p.now - r.newest.at - (r.made - r.arrived)

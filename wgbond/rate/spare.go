@@ -27,6 +27,9 @@ const (
 	// spareFreed of it is begun with when the lender says that its owner has
 	// ended: from spareLeast it took another second.
 	spareFreed = 0.25
+	// spareLost is what may be lost by chance in a round, bytes: of a round of 30
+	// packets a single one is more than lossBound.
+	spareLost = 2 * packetSize
 	// spareMin is 2 packets a second.
 	spareMin = 2 * packetSize
 
@@ -54,6 +57,10 @@ func (c *Controller) yields() bool {
 //
 //	one-way delay − its least    0 ─────── spareQueue ─────── 2 × spareQueue ──▶
 //	rate, each round             × (1+step), step rises   × 1 … ¾        × ¾
+//
+// With less to send than is allowed it grows, too, but to no more than the path
+// was known to carry; and by pings if there is nothing to send at all. For a path
+// that was once thought slow gets nothing, and could not show that it is free.
 type spare struct {
 	rate        float64 // allowed, bytes per second; 0: not known yet
 	step        float64
@@ -63,6 +70,7 @@ type spare struct {
 	samples     int           // in this round
 	owd, jitter time.Duration // the latest; how much it varies from one packet to the next
 	round       time.Duration // the least one-way delay of this round, less least; < 0: none
+	highest     time.Duration // the highest, likewise
 }
 
 // leastDelay is the minimum of the last spareMemory to half of it again.
@@ -90,6 +98,7 @@ func (s *spare) delivered(now time.Duration, d Delivery) {
 	if q := owd - s.least.value; s.round < 0 || q < s.round {
 		s.round = q
 	}
+	s.highest = max(s.highest, owd-s.least.value)
 	if s.samples++; s.owd != 0 { // RFC 3550, 6.4.1
 		s.jitter += ((owd - s.owd).Abs() - s.jitter) / 16
 	}
@@ -113,14 +122,23 @@ func (s *spare) bound(rate float64) time.Duration {
 // the rate to begin with is the one that it has now.
 func (s *spare) follow(arrived wire.Clock, rate float64) {
 	s.rate, s.step = rate, spareStep
-	s.ended, s.round, s.samples, s.bytes = arrived, -1, 0, 0
+	s.ended, s.round, s.highest, s.samples, s.bytes = arrived, -1, 0, 0, 0
 }
 
-// endRound sets the rate for the next round. The round brought so many bytes
-// until the receiver's clock arrived; known is the largest rate there was, bytes
-// per second; loss a share; idle tells that less was sent than allowed.
-func (s *spare) endRound(arrived wire.Clock, bytes uint64, known, loss float64, idle bool) {
-	s.bytes += bytes
+// roundTold is what a Controller tells of a round.
+type roundTold struct {
+	arrived wire.Clock // at its end
+	bytes   uint64     // delivered
+	lossy   bool
+	idle    bool    // less was sent than allowed
+	known   float64 // the largest rate that there was, bytes per second
+	most    float64 // that may be allowed without being used
+}
+
+// endRound sets the rate for the next round.
+func (s *spare) endRound(r roundTold) {
+	s.bytes += r.bytes
+	arrived, known := r.arrived, r.known
 	if s.samples < spareSamples && arrived-s.ended < wire.ClockOf(spareRound) {
 		return // too few to tell a queue from jitter
 	}
@@ -130,36 +148,52 @@ func (s *spare) endRound(arrived wire.Clock, bytes uint64, known, loss float64, 
 	if s.ended > 0 && arrived > s.ended {
 		reached = float64(s.bytes) / (time.Duration(arrived-s.ended) * time.Microsecond).Seconds()
 	}
-	queue := s.round
-	s.ended, s.round, s.samples, s.bytes = arrived, -1, 0, 0
+	queue, bound := s.round, s.bound(known)
+	// What a full queue drops comes beside what had to wait in it.
+	lossy := r.lossy && s.highest > bound
+	s.ended, s.round, s.highest, s.samples, s.bytes = arrived, -1, 0, 0, 0
 	if s.rate == 0 {
 		s.rate = known
 	}
 	if queue < 0 {
 		return
 	}
-	full := !idle || reached > 0.7*s.rate
-	bound := s.bound(known)
+	full := !r.idle || reached > 0.7*s.rate
 	switch {
-	case queue > bound || loss > lossBound:
-		if reached > 0 {
+	case queue > bound || lossy:
+		if reached > 0 && (full || queue > bound) {
 			s.rate = min(s.rate, reached)
 		}
 		over := 1.0
-		if queue <= 2*bound && loss <= lossBound {
+		if queue <= 2*bound && !lossy {
 			over = float64(queue-bound) / float64(bound)
 		}
 		s.rate *= 1 - spareCut*over
 		s.step = spareStep
-	case queue > bound/2 || !full:
+	case queue > bound/2:
+	case full:
+		s.grow(known, spareMost*known)
 	default:
-		least, most := spareStep, spareStepMax
-		if s.rate < known/2 {
-			least, most = spareStepMax, spareStepLow
-		}
-		step := min(max(s.step, least), most)
-		s.rate = min(s.rate*(1+step), spareMost*known)
-		s.step = 2 * step
+		s.grow(known, r.most)
 	}
 	s.rate = max(s.rate, spareLeast*known, spareMin)
+}
+
+// pinged takes in the one-way delay of a ping on a path that carries nothing.
+func (s *spare) pinged(now, owd time.Duration, known, most float64) {
+	s.least.offer(now, owd)
+	if owd-s.least.value <= s.bound(known)/2 {
+		s.grow(known, most)
+	}
+}
+
+// grow raises the rate by a step, but not above most.
+func (s *spare) grow(known, most float64) {
+	least, steps := spareStep, spareStepMax
+	if s.rate < known/2 {
+		least, steps = spareStepMax, spareStepLow
+	}
+	step := min(max(s.step, least), steps)
+	s.rate = max(s.rate, min(s.rate*(1+step), most))
+	s.step = 2 * step
 }
