@@ -585,6 +585,7 @@ func (s *Session) adaptQueue() {
 	c.Interval += time.Duration(min(1, math.Sqrt(lossy/lossyFull)) * float64(c.Interval))
 	c.Target = max(c.Target, longest/8)
 	c.Target += s.goneQueue(rates)
+	c.Floor, c.Patience = int(min(1, v/rebindVarying)*s.fadeQueue()), fadePatience
 	s.express.codel.Target, s.express.codel.Interval = c.Target, c.Interval
 }
 

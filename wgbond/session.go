@@ -157,6 +157,7 @@ type Session struct {
 	repairTokens float64       // bytes
 	lastReport   wire.Clock    // Sent of the newest feedback
 	reportAt     time.Duration // when the peer last reported anything
+	best         best          // of what all paths delivered together
 	tuned        wire.Tune     // as last told
 	tunedAt      time.Duration
 	equalized    wire.Equalize // as last told

@@ -21,6 +21,10 @@ type CoDel struct {
 	// Target is the standing delay allowed; Interval about the longest usual
 	// round-trip time of what flows through the queue.
 	Target, Interval time.Duration
+	// Floor is a backlog, bytes, that is not too long for Patience, whatever
+	// Target says: the link was faster and may be so again.
+	Floor    int
+	Patience time.Duration
 
 	firstAbove time.Duration // when the delay will have been above Target for Interval; 0: it is not
 	dropping   bool
@@ -70,7 +74,7 @@ func (c *CoDel) Drop(now, sojourn time.Duration, backlog int) bool {
 
 // above reports whether the delay has been above Target for an Interval.
 func (c *CoDel) above(now, sojourn time.Duration, backlog int) bool {
-	if sojourn < c.Target || backlog <= mtu {
+	if sojourn < c.Target || backlog <= mtu || backlog <= c.Floor && sojourn < c.Patience {
 		c.firstAbove = 0
 		return false
 	}

@@ -84,3 +84,26 @@ func TestResume(t *testing.T) {
 		t.Errorf("began again at %d drops, had learned %d", c.count, learned)
 	}
 }
+
+// TestFloor: a backlog below Floor is left alone until it has waited for Patience.
+func TestFloor(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		sojourn time.Duration
+		backlog int
+		drops   bool
+	}{
+		{"below the floor", 60 * ms, 10_000, false},
+		{"above it", 60 * ms, 10_001, true},
+		{"below it for too long", 200 * ms, 10_000, true},
+	} {
+		c := CoDel{Target: 50 * ms, Interval: 100 * ms, Floor: 10_000, Patience: 200 * ms}
+		dropped := false
+		for now := ms; now <= 500*ms; now += ms {
+			dropped = c.Drop(now, x.sojourn, x.backlog) || dropped
+		}
+		if dropped != x.drops {
+			t.Errorf("%s: dropped %v, want %v", x.name, dropped, x.drops)
+		}
+	}
+}
