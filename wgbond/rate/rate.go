@@ -338,6 +338,11 @@ func (c *Controller) startupQueue() time.Duration {
 	return c.minRTT + max(10*time.Millisecond, c.minRTT/2)
 }
 
+// fullWindow keeps the pipe just full. Below that no loss shrinks the window: else
+// loss that is no sign of congestion would shrink it, the window the rate, and so
+// on down; and what was lost before the rate was known would bound it by nothing.
+func (c *Controller) fullWindow() float64 { return c.bdp() + c.feedbackBytes() + 2*packetSize }
+
 // boundLoss keeps the window under what a shallow buffer can take.
 func (c *Controller) boundLoss(loss float64) {
 	switch {
@@ -346,9 +351,7 @@ func (c *Controller) boundLoss(loss float64) {
 		if c.inFlightHi > 0 {
 			w = min(w, c.inFlightHi)
 		}
-		// Not below what keeps the pipe just full: else loss that is no sign of
-		// congestion shrinks the window, the window the rate, and so on down.
-		c.inFlightHi = max(w*lossCut, c.bdp()+c.feedbackBytes()+2*packetSize)
+		c.inFlightHi = max(w*lossCut, c.fullWindow())
 	case c.inFlightHi > 0:
 		c.inFlightHi *= lossRaise
 		if c.inFlightHi > 2*float64(c.delayWindow()) {
@@ -536,7 +539,7 @@ func (c *Controller) Window() int {
 	}
 	w := c.delayWindow()
 	if c.inFlightHi > 0 {
-		w = min(w, int(c.inFlightHi))
+		w = min(w, int(max(c.inFlightHi, c.fullWindow())))
 	}
 	return w
 }

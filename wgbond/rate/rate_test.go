@@ -405,6 +405,24 @@ func TestRandomLoss(t *testing.T) {
 	}
 }
 
+// TestLossBeforeRate: packets that are lost before the rate is known say nothing of
+// what the pipe holds. One lost ping before a download once left a window of
+// 7.5 kB on 20 Mbit/s, which took two seconds to grow.
+func TestLossBeforeRate(t *testing.T) {
+	cfg := constant(20*mbit, 30*ms)
+	none := 0.0
+	cfg.Loss, cfg.Seed, cfg.Changes = 0.2, 1, []sim.Change{{At: 500 * ms, Loss: &none}}
+	p := newPipe(t, cfg, Params{})
+	p.demand = 0.5 * mbit
+	p.run(500 * ms)
+	if p.lost == 0 {
+		t.Fatal("nothing was lost")
+	}
+	p.demand = 0
+	p.run(300 * ms)
+	p.within("share of the link", p.throughput(time.Second)/(20*mbit), 0.95, 1.005)
+}
+
 // TestShallowBuffer: a queue of 15 ms cannot hold what the delay bound allows.
 // The loss bound keeps the link busy and the losses few.
 func TestShallowBuffer(t *testing.T) {
