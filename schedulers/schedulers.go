@@ -78,7 +78,11 @@ type Path struct {
 	State PathState
 
 	// Rate is the estimated delivery rate, bytes per second; 0 while unknown.
+	// While the path is starting it is what is tried next.
 	Rate float64
+	// Delivered is the most that it has delivered of late, bytes per second; 0
+	// while unknown.
+	Delivered float64
 	// MinRTT and SRTT are the lowest recent and the smoothed round-trip time
 	// of this path's packets and their feedback (which may take another path).
 	// What delays the feedback now on its way back is in either, so that InFlight
@@ -150,7 +154,8 @@ type PathPlan struct {
 	// adds. Nanoseconds, and nanoseconds per byte.
 	Base    float64
 	PerByte float64
-	// Cap bounds the path's backlog, bytes. At least one packet is always
+	// Cap bounds the path's backlog, bytes; where Drain is 0, and the backlog an
+	// account, what waits in its pacing queue. At least one packet is always
 	// allowed on an empty path.
 	Cap int
 }

@@ -21,6 +21,11 @@ import (
 // too, which wait in the same queue) stays right. Feedback speaks of arrivals,
 // not of this. A packet that comes below its path's newest is a repair: it is
 // late already and not held, nor is one that others wait for.
+//
+// What is not kept in order is held as well. A sender takes the answer to its SYN for
+// the path's least round trip, and BBR keeps for ten seconds to what it allows: with
+// 31 ms so found, and then 78, two bandwidth-delay products did not fill the bond. So
+// the peer also learns what to hold before the first packet comes.
 const (
 	// equalizeFor is how long the receiver follows what it was told last. It
 	// outlasts a pause, after which a sender's first packets count most.
@@ -42,11 +47,29 @@ type held struct {
 	counter uint64 // a marker's Below
 }
 
-// equalize tells the peer what the plan says of delays, if that is news.
-func (s *Session) equalize() {
+// foreseeAt is when to foresee: there are paths that no plan was made with, and
+// nothing to send yet.
+func (s *Session) foreseeAt() time.Duration {
+	if s.transport == nil || s.workingLinks()&^s.planned == 0 {
+		return Never
+	}
+	return s.equalizedAt + tuneMin
+}
+
+// foresee tells the peer what a plan would say of delays.
+func (s *Session) foresee() {
+	s.planned = s.workingLinks()
+	s.snapshot()
+	var p schedulers.Plan
+	s.sched.Plan(&s.snap, &p)
+	s.equalize(&p.Hold)
+}
+
+// equalize tells the peer what a plan says of delays, if that is news.
+func (s *Session) equalize(hold *[schedulers.MaxPaths]time.Duration) {
 	var f wire.Equalize
 	on, differs := false, false
-	for id, d := range s.plan.Hold {
+	for id, d := range hold {
 		f.Delay[id] = d
 		on = on || d > 0
 		was := s.equalized.Delay[id]
@@ -83,7 +106,7 @@ func (s *Session) arrange(l *link, index uint32, counter uint64, pkt []byte) {
 	if l.hold > 0 && s.now >= s.equalizeEnd {
 		l.hold = 0 // the news that it ended was lost
 	}
-	if l.hold == 0 && l.held.len() == 0 || expressed(pkt) || s.repairs(l, index, counter) {
+	if l.hold == 0 && l.held.len() == 0 || !expressed(pkt) && s.repairs(l, index, counter) {
 		s.order.Packet(s.now, l.id, index, counter, pkt)
 		return
 	}
@@ -157,10 +180,9 @@ func (s *Session) firstHeld(index uint32, first uint64) uint64 {
 		if l == nil {
 			continue
 		}
-		for i := range l.held.len() {
+		for i := range l.held.len() { // small ones are not in order
 			if h := l.held.at(i); h.pkt != nil && h.index == index {
 				first = min(first, h.counter)
-				break
 			}
 		}
 	}

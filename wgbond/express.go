@@ -8,7 +8,8 @@ import (
 // The smallest data messages are not kept in order: what they carry (inner
 // acknowledgements, connection requests, pings, DNS, keystrokes) gains much by
 // being early and loses nothing by passing others. They go ahead of the rest at
-// the sender, and straight on at the receiver (reorder.Params.Express), so
+// the sender, and straight on at the receiver (reorder.Params.Express), or with the
+// delay of all that came by their path (equalize.go), so
 // beside a bulk flow their delay is that of the fastest path alone, and not that
 // of the send queue and of the slowest path's packets.
 //

@@ -415,7 +415,7 @@ func (s *Session) Transmitted(now time.Duration, id schedulers.PathID) {
 
 // makePlan asks the scheduler for a plan.
 func (s *Session) makePlan() {
-	s.planAt = s.now + planInterval
+	s.planAt, s.planned = s.now+planInterval, s.workingLinks()
 	s.snapshot()
 	s.plan = schedulers.Plan{}
 	s.sched.Plan(&s.snap, &s.plan)
@@ -437,7 +437,7 @@ func (s *Session) makePlan() {
 		}
 	}
 	s.tune()
-	s.equalize()
+	s.equalize(&s.plan.Hold)
 }
 
 // leftOutMost is how long a path may be left out of the plans while packets
@@ -645,7 +645,7 @@ func relate(paths []schedulers.Path) {
 func (s *Session) describe(l *link) schedulers.Path {
 	d := schedulers.Path{
 		ID: l.id, Name: l.cfg.Name, State: s.stateOf(l),
-		Rate: l.rate.Prospect(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
+		Rate: l.rate.Prospect(), Delivered: l.rate.Rate(), InFlight: s.hist.InFlight(l.id), Queued: l.queued,
 		MTU: l.carries, Backup: l.cfg.Backup, Metered: l.cfg.Metered,
 		Weight: l.cfg.Weight, MaxRate: l.cfg.MaxRate, Sent: l.txBytes, Received: l.rxBytes,
 	}

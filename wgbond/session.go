@@ -148,6 +148,7 @@ type Session struct {
 	snap         schedulers.Snapshot
 	plan         schedulers.Plan
 	planAt       time.Duration // when the next plan is due
+	planned      uint32        // the paths that worked when the last was made
 	cold         bool          // as of it: the nearest paths' rates are unknown
 	index        uint32        // of the current key pair
 	ordinal      uint32        // of the current key pair; 0: none yet
@@ -227,7 +228,7 @@ func New(now time.Duration, cfg Config) *Session {
 func (s *Session) SetScheduler(now time.Duration, sched schedulers.Scheduler) {
 	s.now = now
 	s.sched = sched
-	s.planAt = now
+	s.planAt, s.planned = now, 0
 }
 
 // Replan makes a new plan at once: for a scheduler that works elsewhere and
@@ -280,8 +281,11 @@ func (s *Session) advance() {
 		}
 	}
 	s.fitQueue()
-	if s.active() && s.now >= s.planAt {
+	switch active := s.active(); {
+	case active && s.now >= s.planAt:
 		s.makePlan()
+	case !active && s.now >= s.foreseeAt():
+		s.foresee()
 	}
 	s.bind()
 	s.help()
@@ -303,6 +307,8 @@ func (s *Session) Next() time.Duration {
 	}
 	if s.active() {
 		next = min(next, s.planAt)
+	} else {
+		next = min(next, s.foreseeAt())
 	}
 	for id, l := range s.links {
 		if l == nil {

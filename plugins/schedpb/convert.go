@@ -25,8 +25,8 @@ func FromSnapshot(s *schedulers.Snapshot) *Snapshot {
 		p := &s.Paths[i]
 		m.Paths[i] = &Path{
 			Id: uint32(p.ID), Name: strings.ToValidUTF8(p.Name, "?"), State: fromState(p.State),
-			RateBytesPerSecond: p.Rate,
-			MinRttNs:           int64(p.MinRTT), SrttNs: int64(p.SRTT), RttVarNs: int64(p.RTTVar),
+			RateBytesPerSecond: p.Rate, DeliveredBytesPerSecond: p.Delivered,
+			MinRttNs: int64(p.MinRTT), SrttNs: int64(p.SRTT), RttVarNs: int64(p.RTTVar),
 			MinOwdNs: int64(p.MinOWD), OwdNs: int64(p.OWD),
 			InFlightBytes: int64(p.InFlight), QueuedBytes: int64(p.Queued), OldestUnackedNs: int64(p.OldestUnacked),
 			Loss: p.Loss, MtuBytes: int64(p.MTU), SentBytes: p.Sent, ReceivedBytes: p.Received,
@@ -52,7 +52,7 @@ func ToSnapshot(m *Snapshot, s *schedulers.Snapshot) error {
 		seen |= 1 << id
 		s.Paths = append(s.Paths, schedulers.Path{
 			ID: schedulers.PathID(id), Name: p.GetName(), State: toState(p.GetState()),
-			Rate:   p.GetRateBytesPerSecond(),
+			Rate: p.GetRateBytesPerSecond(), Delivered: p.GetDeliveredBytesPerSecond(),
 			MinRTT: time.Duration(p.GetMinRttNs()), SRTT: time.Duration(p.GetSrttNs()), RTTVar: time.Duration(p.GetRttVarNs()),
 			MinOWD: time.Duration(p.GetMinOwdNs()), OWD: time.Duration(p.GetOwdNs()),
 			InFlight: int(p.GetInFlightBytes()), Queued: int(p.GetQueuedBytes()), OldestUnacked: time.Duration(p.GetOldestUnackedNs()),

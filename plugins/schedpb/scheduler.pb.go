@@ -294,7 +294,8 @@ type Path struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// What it is good for now.
 	State PathState `protobuf:"varint,3,opt,name=state,proto3,enum=wgbond.scheduler.v1.PathState" json:"state,omitempty"`
-	// Estimated delivery rate, bytes per second; 0: not known.
+	// Estimated delivery rate, bytes per second; 0: not known. While the path is
+	// starting it is what is tried next: more than was delivered.
 	RateBytesPerSecond float64 `protobuf:"fixed64,4,opt,name=rate_bytes_per_second,json=rateBytesPerSecond,proto3" json:"rate_bytes_per_second,omitempty"`
 	// Lowest recent round-trip time of its packets and their feedback, which
 	// may return by another path, nanoseconds; 0: not known.
@@ -333,8 +334,10 @@ type Path struct {
 	SentBytes uint64 `protobuf:"varint,19,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
 	// The same of what came by it, bytes.
 	ReceivedBytes uint64 `protobuf:"varint,20,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The most that it has delivered of late, bytes per second; 0: not known.
+	DeliveredBytesPerSecond float64 `protobuf:"fixed64,21,opt,name=delivered_bytes_per_second,json=deliveredBytesPerSecond,proto3" json:"delivered_bytes_per_second,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
 }
 
 func (x *Path) Reset() {
@@ -507,6 +510,13 @@ func (x *Path) GetReceivedBytes() uint64 {
 	return 0
 }
 
+func (x *Path) GetDeliveredBytesPerSecond() float64 {
+	if x != nil {
+		return x.DeliveredBytesPerSecond
+	}
+	return 0
+}
+
 // Snapshot is what there is to plan for.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -613,7 +623,8 @@ type PathPlan struct {
 	BaseNs float64 `protobuf:"fixed64,2,opt,name=base_ns,json=baseNs,proto3" json:"base_ns,omitempty"`
 	// What each byte of its backlog adds, nanoseconds per byte, 0 to 1e9.
 	PerByteNs float64 `protobuf:"fixed64,3,opt,name=per_byte_ns,json=perByteNs,proto3" json:"per_byte_ns,omitempty"`
-	// Bound of its backlog, bytes, 0 to 2147483647 (no bound). An empty path
+	// Bound of its backlog, bytes, 0 to 2147483647 (no bound); where that is an
+	// account (see Drain), of what waits in its pacing queue. An empty path
 	// always takes one packet, whatever the cap.
 	CapBytes      int64 `protobuf:"varint,4,opt,name=cap_bytes,json=capBytes,proto3" json:"cap_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -965,7 +976,7 @@ const file_scheduler_proto_rawDesc = "" +
 	"\aProblem\x12\x10\n" +
 	"\x03key\x18\x01 \x03(\tR\x03key\x12\x14\n" +
 	"\x05found\x18\x02 \x01(\tR\x05found\x12\x12\n" +
-	"\x04want\x18\x03 \x01(\tR\x04want\"\x8f\x05\n" +
+	"\x04want\x18\x03 \x01(\tR\x04want\"\xcc\x05\n" +
 	"\x04Path\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -991,7 +1002,8 @@ const file_scheduler_proto_rawDesc = "" +
 	"\x19max_rate_bytes_per_second\x18\x12 \x01(\x01R\x15maxRateBytesPerSecond\x12\x1d\n" +
 	"\n" +
 	"sent_bytes\x18\x13 \x01(\x04R\tsentBytes\x12%\n" +
-	"\x0ereceived_bytes\x18\x14 \x01(\x04R\rreceivedBytes\"\xdc\x01\n" +
+	"\x0ereceived_bytes\x18\x14 \x01(\x04R\rreceivedBytes\x12;\n" +
+	"\x1adelivered_bytes_per_second\x18\x15 \x01(\x01R\x17deliveredBytesPerSecond\"\xdc\x01\n" +
 	"\bSnapshot\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x15\n" +
 	"\x06now_ns\x18\x02 \x01(\x03R\x05nowNs\x12\x1f\n" +

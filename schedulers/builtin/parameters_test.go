@@ -32,8 +32,8 @@ func TestParameters(t *testing.T) {
 			"1: base 0 ms + 0 ns/B, cap 10000, drain 1e+06"},
 		{"redundant", "bulk", false, "0: base 0 ms + 1000 ns/B, cap 10000, drain 1e+06 1: base 50 ms + 1000 ns/B, cap 10000, drain 1e+06 copies 0b11",
 			"0: base 0 ms + 1000 ns/B, cap 60000, drain 1e+06 1: base 50 ms + 1000 ns/B, cap 10000, drain 1e+06"},
-		{"equalize", "margin", "20 ms", "0: base 0 ms + 1000 ns/B, cap 10000, drain 1e+06 1: base 0 ms + 1000 ns/B, cap 10000, drain 1e+06",
-			"0: base 0 ms + 1000 ns/B, cap 20000, drain 1e+06 1: base 0 ms + 1000 ns/B, cap 20000, drain 1e+06"},
+		{"equalize", "margin", "20 ms", "0: base 0 ms + 1000 ns/B, cap 10000, drain 0 1: base 0 ms + 1000 ns/B, cap 10000, drain 0",
+			"0: base 0 ms + 1000 ns/B, cap 20000, drain 0 1: base 0 ms + 1000 ns/B, cap 20000, drain 0"},
 		{"auto", "margin", "20 ms", "0: base 0 ms + 1000 ns/B, cap 60000, drain 1e+06 1: base 50 ms + 1000 ns/B, cap 10000, drain 1e+06",
 			"0: base 0 ms + 1000 ns/B, cap 70000, drain 1e+06 1: base 50 ms + 1000 ns/B, cap 20000, drain 1e+06"},
 	} {
@@ -43,8 +43,8 @@ func TestParameters(t *testing.T) {
 				t.Fatalf("%s %v: %v", c.name, table, err)
 			}
 			s := schedulers.Snapshot{Seq: 1, Largest: 1452, Paths: []schedulers.Path{
-				{ID: 0, Name: "near", State: schedulers.Active, Rate: 1e6, MinRTT: 40e6, SRTT: 40e6, MinOWD: 20e6, Weight: 1},
-				{ID: 1, Name: "far", State: schedulers.Active, Rate: 1e6, MinRTT: 140e6, SRTT: 140e6, MinOWD: 70e6, Weight: 1},
+				{ID: 0, Name: "near", State: schedulers.Active, Rate: 1e6, Delivered: 1e6, MinRTT: 40e6, SRTT: 40e6, MinOWD: 20e6, Weight: 1},
+				{ID: 1, Name: "far", State: schedulers.Active, Rate: 1e6, Delivered: 1e6, MinRTT: 140e6, SRTT: 140e6, MinOWD: 70e6, Weight: 1},
 			}}
 			var p schedulers.Plan
 			maker().Plan(&s, &p)

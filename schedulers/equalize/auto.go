@@ -68,6 +68,7 @@ const (
 
 type auto struct {
 	direction
+	peaks
 	worth  lay.Worth
 	near   schedulers.Scheduler
 	meter  meter
@@ -88,6 +89,7 @@ func (a *auto) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 	}
 	a.last = s.Now
 	a.meter.sample(s)
+	a.peaks.remember(s)
 	if a.carriesAcks(s) {
 		a.enter(s.Now, nearest)
 	}
@@ -102,7 +104,7 @@ func (a *auto) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 			hold(p, &paths[i], min(longest-paths[i].Delay, a.stretched(s, paths)))
 		}
 	case equal:
-		plan(&a.worth, s, p)
+		plan(&a.worth, &a.peaks, s, p)
 	}
 }
 
@@ -120,7 +122,7 @@ func (a *auto) alike(s *schedulers.Snapshot) (paths []lay.Path, longest float64)
 	if paths = lay.Begin(s, &scratch); len(paths) == 0 {
 		return nil, 0
 	}
-	paths, _ = sort(&a.worth, paths)
+	paths, _ = sort(&a.worth, &a.peaks, paths)
 	for i := range paths {
 		longest = max(longest, paths[i].Delay)
 	}
@@ -180,15 +182,15 @@ func (a *auto) step(s *schedulers.Snapshot) {
 func (a *auto) leftIdle(paths []lay.Path) bool {
 	var all, rates, carried float64
 	for i := range paths {
-		all += paths[i].Speed
+		all += paths[i].Shown
 	}
 	for i := range paths {
 		q := &paths[i]
 		c := a.meter.rate(q.ID)
-		if q.Delay-paths[0].Delay >= apart && q.Speed >= share*all && c < idle*q.Speed && carried >= full*rates {
+		if q.Delay-paths[0].Delay >= apart && q.Shown >= share*all && c < idle*q.Shown && carried >= full*rates {
 			return true
 		}
-		rates += q.Speed
+		rates += q.Shown
 		carried += c
 	}
 	return false
@@ -197,7 +199,7 @@ func (a *auto) leftIdle(paths []lay.Path) bool {
 // nearerRates is the rate of all paths but the farthest, bytes per second.
 func (a *auto) nearerRates(paths []lay.Path) (rates float64) {
 	for i := range paths[:len(paths)-1] {
-		rates += paths[i].Speed
+		rates += paths[i].Shown
 	}
 	return rates
 }

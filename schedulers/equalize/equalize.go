@@ -10,8 +10,15 @@
 //
 //	hold = delay of the slowest path in use − the path's own
 //
-// and each packet goes where the least waits, which shares them by the rates.
-// A path is in use if it is worth its delay, by the rule of package earliest.
+// and the bytes are shared by the paths' rates, also while nothing waits anywhere:
+// such a sender fills what it is given, and is given what it fills. (Each packet
+// where the least waits is then one by each path in turn.) The rate of a path that
+// is starting is what is tried next. While packets wait for a path, each goes where
+// the least waits, and small ones by the nearest path always.
+//
+// A path is in use if it is worth its delay, by the rule of package earliest, by
+// the most that it delivered within half a minute and what the nearer ones have
+// shown to carry.
 //
 // The side file's tables [plugin.equalize] and [plugin.auto] may set margin,
 // tolerate, farthest and gain, as earliest's, and the latter also
@@ -79,8 +86,8 @@ const (
 	// acknowledgements, requests and interactive traffic are smaller.
 	fullSize = 1000
 	// acksInFlight is what is in flight, bytes, where small packets are a
-	// transfer's acknowledgements and not a conversation.
-	acksInFlight = 1500
+	// transfer's acknowledgements and not a conversation: those of its first flight.
+	acksInFlight = 600
 )
 
 // New makes the scheduler. It remembers whether this direction carries a
@@ -95,6 +102,7 @@ func Configure(t *parameters.Table) func() schedulers.Scheduler {
 
 type scheduler struct {
 	direction
+	peaks
 	worth    lay.Worth
 	earliest schedulers.Scheduler
 }
@@ -104,40 +112,69 @@ func (e *scheduler) Plan(s *schedulers.Snapshot, p *schedulers.Plan) {
 		e.earliest.Plan(s, p)
 		return
 	}
-	plan(&e.worth, s, p)
+	e.peaks.remember(s)
+	plan(&e.worth, &e.peaks, s, p)
 }
 
-func plan(w *lay.Worth, s *schedulers.Snapshot, p *schedulers.Plan) {
+func plan(w *lay.Worth, peaks *peaks, s *schedulers.Snapshot, p *schedulers.Plan) {
 	paths := lay.Begin(s, p)
 	if len(paths) == 0 {
 		return
 	}
-	alike, aside := sort(w, paths)
-	longest, last := 0.0, 0.0
+	alike, aside := sort(w, peaks, paths)
+	longest, most := 0.0, 0.0
 	for i := range alike {
 		longest = max(longest, alike[i].Delay)
-		last = max(last, queue(&alike[i]))
+		most = max(most, queue(&alike[i]))
 	}
-	use := func(q *lay.Path, base, cap float64) {
-		path := schedulers.PathPlan{Use: true, Base: min(base, schedulers.MaxBase), PerByte: q.PerByte(), Cap: q.Cap(cap)}
+	use := func(q *lay.Path, bulk, small, perByte, cap float64) {
+		path := schedulers.PathPlan{Use: true, Base: bulk, PerByte: perByte, Cap: q.Cap(cap)}
 		p.Classes[schedulers.Bulk].Paths[q.ID] = path
+		path.Base, path.PerByte = min(small, schedulers.MaxBase), 0
 		p.Classes[schedulers.Small].Paths[q.ID] = path
 	}
 	for i := range alike {
 		q := &alike[i]
-		use(q, queue(q), last+w.Margin-queue(q))
 		hold(p, q, longest-q.Delay)
+		if s.Queue > 0 {
+			use(q, queue(q), q.Delay, q.PerByte(), most+w.Margin-queue(q))
+			continue
+		}
+		use(q, 0, q.Delay, 1e9/tried(q), w.Margin)
+		p.Drain[q.ID] = 0 // an account
 	}
 	for i := range aside {
-		q := &aside[i]
-		use(q, max(q.Delay-longest, 0), w.Margin)
+		use(&aside[i], last, last, 0, w.Margin)
 	}
 }
+
+// last is the cost of a path, nanoseconds, that is for what finds the others
+// full: more than any account has between two plans.
+const last = 1e10
 
 // hold has what comes by q held for ns nanoseconds.
 func hold(p *schedulers.Plan, q *lay.Path, ns float64) {
 	if q.MinRTT > 0 { // else its delay is unknown
 		p.Hold[q.ID] = min(time.Duration(ns), schedulers.MaxHold)
+	}
+}
+
+// peaks are the most that paths delivered within keep. By that they are in use or
+// not: one that was late for a moment, or was given up to its owner, shows what it can
+// carry only if it is given it.
+type peaks [schedulers.MaxPaths]struct {
+	rate float64 // bytes per second
+	at   time.Duration
+}
+
+const keep = 30 * time.Second
+
+func (k *peaks) remember(s *schedulers.Snapshot) {
+	for i := range s.Paths {
+		q := &s.Paths[i]
+		if p := &k[q.ID]; q.Delivered >= p.rate || s.Now-p.at > keep {
+			p.rate, p.at = q.Delivered, s.Now
+		}
 	}
 }
 
@@ -170,24 +207,29 @@ func queue(q *lay.Path) float64 {
 	return min(max(excess, 0), schedulers.MaxBase)
 }
 
+// tried is what to think of q's rate, bytes per second: while it is starting, no
+// less than what a near path is assumed to carry at first. An inner BBR fills only
+// what it is given: a path that is given by what it has carried so far carries no
+// more, as the others do.
+func tried(q *lay.Path) float64 {
+	if q.Starting && q.MinRTT > 0 && q.MaxRate == 0 {
+		return max(q.Speed, float64(schedulers.ColdWindow(0, 0))/q.MinRTT.Seconds())
+	}
+	return q.Speed
+}
+
 // sort returns the paths that are worth their delay, which all others then
 // have too: there is at least one. The rule is earliest's, by the delays of the
 // empty paths. Of a path that seems not to be, but whose rate is unknown, only
 // packets tell: such paths are for what finds the others full.
-func sort(w *lay.Worth, paths []lay.Path) (alike, aside []lay.Path) {
+func sort(w *lay.Worth, peaks *peaks, paths []lay.Path) (alike, aside []lay.Path) {
 	slices.SortStableFunc(paths, func(a, b lay.Path) int { return cmp.Compare(a.Delay, b.Delay) })
 	rate := 0.0
 	for _, q := range paths {
-		speed := q.Speed
-		if !q.Known && q.MinRTT > 0 && q.MaxRate == 0 {
-			// What a near path would be assumed to carry: an inner BBR, which fills
-			// only what it is given, must be given some of it.
-			speed = float64(schedulers.ColdWindow(0, 0)) / q.MinRTT.Seconds()
-		}
 		switch extra := q.Delay - paths[0].Delay; {
-		case rate == 0 || w.Of(extra, speed, rate):
+		case rate == 0 || w.Of(extra, max(tried(&q), peaks[q.ID].rate), rate):
 			alike = append(alike, q)
-			rate += q.Speed
+			rate += q.Shown
 		case extra <= w.Farthest && !q.Known:
 			aside = append(aside, q)
 		}

@@ -151,7 +151,7 @@ func Awkward() map[string]schedulers.Snapshot {
 		"zero rate beside one":  with(same, func(p *schedulers.Path) { p.Rate = 0 }),
 		"a byte a minute":       with(same, func(p *schedulers.Path) { p.Rate = 1.0 / 60 }),
 		"faster than light":     with(same, func(p *schedulers.Path) { p.Rate = 1e30 }),
-		"no number for a rate":  with(same, func(p *schedulers.Path) { p.Rate = math.NaN() }),
+		"no number for a rate":  with(same, func(p *schedulers.Path) { p.Rate, p.Delivered = math.NaN(), math.NaN() }),
 		"a negative rate":       with(same, func(p *schedulers.Path) { p.Rate = -1 }),
 		"no round-trip time":    with(same, func(p *schedulers.Path) { p.MinRTT, p.SRTT = 0, 0 }),
 		"a negative one":        with(same, func(p *schedulers.Path) { p.MinRTT, p.SRTT = -1, -1 }),
@@ -210,7 +210,8 @@ func Session(seed uint64, steps int) []schedulers.Snapshot {
 			case 1, 2, 3:
 				p.State = schedulers.Active
 			case 4:
-				p.Rate = math.Pow(10, 2+7*r.Float64())
+				p.Delivered = math.Pow(10, 2+7*r.Float64())
+				p.Rate = p.Delivered * (1 + 2*r.Float64())
 			case 5:
 				p.MinRTT = between(100*time.Microsecond, time.Second)
 				p.SRTT = p.MinRTT + between(0, 200*time.Millisecond)

@@ -82,7 +82,11 @@ func (e *Executor) SetPlan(now time.Duration, p *schedulers.Plan) {
 		to.n, to.copies = 0, from.Copies
 		for id := range from.Paths {
 			if path := &from.Paths[id]; path.Use {
-				to.choices[to.n] = choice{max(0, path.Base), path.PerByte, float64(path.Cap), schedulers.PathID(id)}
+				cap := float64(path.Cap)
+				if p.Drain[id] == 0 {
+					cap = math.Inf(1) // an account's height says nothing of what waits
+				}
+				to.choices[to.n] = choice{max(0, path.Base), path.PerByte, cap, schedulers.PathID(id)}
 				to.n++
 				e.used |= 1 << id
 			}
@@ -111,8 +115,8 @@ func (e *Executor) Expires() time.Duration { return e.expires }
 
 // Pick names the path for a packet of a class and size (bytes of the whole IP
 // packet): the one with the lowest cost among those that the plan uses, that
-// are not blocked, and whose backlog leaves room for the packet under the cap
-// or is empty. Of equals it is the one with the lowest id. It is false if
+// are not blocked, and whose backlog leaves room for the packet under the cap,
+// is empty, or is an account (what waits there is the caller's to bound). Of equals it is the one with the lowest id. It is false if
 // there is none. A bit in unfit excludes a path: the packet is too large for it.
 func (e *Executor) Pick(now time.Duration, c schedulers.Class, size int, unfit uint32) (id schedulers.PathID, ok bool) {
 	if now != e.now {

@@ -66,11 +66,16 @@ func TestLowestCostWins(t *testing.T) {
 
 func TestCap(t *testing.T) {
 	var e Executor
-	e.SetPlan(0, bulk(
+	p := bulk(
 		schedulers.PathPlan{Use: true, Cap: 2500},
 		schedulers.PathPlan{Use: true, Base: 1, Cap: 0},
-	))
+	)
+	p.Drain[0], p.Drain[1] = 1, 1
+	e.SetPlan(0, p)
 	expect(t, "two fit, one on an empty path whatever its cap", send(&e, 0, 5, 1000), map[int]int{0: 2, 1: 1, -1: 2})
+	p.Drain[0] = 0
+	e.SetPlan(0, p)
+	expect(t, "an account has no cap", send(&e, 0, 5, 1000), map[int]int{0: 5})
 }
 
 func TestDrain(t *testing.T) {
@@ -235,7 +240,7 @@ func (n *naive) pick(c schedulers.Class, size int) (best int) {
 		return p.Base + p.PerByte*n.backlog[id]
 	}
 	for id, p := range n.plan.Classes[c].Paths {
-		room := n.backlog[id] == 0 || n.backlog[id]+float64(size) <= float64(p.Cap)
+		room := n.plan.Drain[id] == 0 || n.backlog[id] == 0 || n.backlog[id]+float64(size) <= float64(p.Cap)
 		if p.Use && room && !n.blocked[id] && (best < 0 || cost(id) < cost(best)) {
 			best = id
 		}

@@ -33,10 +33,15 @@ type Path struct {
 	// Speed is the rate, bytes per second: estimated, or while unknown
 	// assumed to be Cold a round trip. It is never 0.
 	Speed float64
+	// Shown is what the path has shown that it carries, bytes per second: Speed,
+	// but while it is starting no more than it delivered or is assumed of one
+	// that has delivered nothing.
+	Shown float64
 	// Cold is what may be under way while Speed is unknown, bytes.
 	Cold int
-	// Known tells that Speed is an estimate.
-	Known bool
+	// Known tells that Speed is an estimate, Starting that the path was never
+	// full: it may carry more than is known of.
+	Known, Starting bool
 	// Delay is the least one-way delay above that of the quickest path,
 	// nanoseconds; 0 while unknown.
 	Delay float64
@@ -81,17 +86,22 @@ func Begin(s *schedulers.Snapshot, p *schedulers.Plan) []Path {
 
 func fill(path *schedulers.Path, quickest time.Duration) Path {
 	q := Path{Path: path, Speed: path.Rate, Known: path.Rate > 0 && path.Rate <= maxRate, Cold: schedulers.ColdWindow(path.MinRTT, quickest)}
-	if !q.Known {
-		rtt := ColdRTT
-		if path.MinRTT > 0 {
-			rtt = max(path.MinRTT, minRTT)
-		}
-		q.Speed = float64(q.Cold) / rtt.Seconds()
+	rtt := ColdRTT
+	if path.MinRTT > 0 {
+		rtt = max(path.MinRTT, minRTT)
 	}
+	cold := float64(q.Cold) / rtt.Seconds()
+	if !q.Known {
+		q.Speed = cold
+	}
+	q.Starting = !q.Known || path.Delivered < path.Rate
 	if path.MaxRate > 0 {
 		q.Speed = min(q.Speed, path.MaxRate)
 	}
 	q.Speed = min(max(q.Speed, 1), maxRate)
+	if q.Shown = q.Speed; path.Delivered > 0 {
+		q.Shown = min(q.Speed, max(path.Delivered, cold))
+	}
 	return q
 }
 

@@ -234,7 +234,7 @@ func (r *run) addFlow(flow uint16, upload bool, size int64, delivered func(time.
 		client.Send, server.Send, server.After = size, 0, 0
 		sending, receiving = &client, &server
 	}
-	sending.Control = r.s.TCP
+	sending.Control, sending.Trains = r.s.TCP, r.s.Trains
 	if flow < firstOther {
 		sending.OnRTT = r.sampled
 	}

@@ -33,6 +33,7 @@ type Scenario struct {
 	Begin, End time.Duration
 	Flows      int                               // 1 if 0
 	TCP        func(int) tcp.Control             // tcp.NewCubic if nil
+	Trains     bool                              // of segments, as paced senders on Linux make them; see tcp.Config
 	Ping       time.Duration                     // interval of pings beside the flows; 0: none
 	Fetch      []time.Duration                   // when to fetch 10 kB on a new connection
 	Script     []Event                           // whatever else happens

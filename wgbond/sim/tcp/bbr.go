@@ -199,6 +199,9 @@ func (b *bbr) pipe(a *Ack) {
 
 // roundTrip keeps the lowest RTT, and empties the pipe when it is old.
 func (b *bbr) roundTrip(a *Ack) {
+	if b.minRTT == 0 && a.MinRTT > 0 {
+		b.minRTT, b.minRTTAt = a.MinRTT, a.Now // the handshake's, as bbr_init takes it
+	}
 	expired := b.minRTT > 0 && a.Now > b.minRTTAt+bbrMinRTTLife
 	if a.RTT > 0 && (b.minRTT == 0 || a.RTT <= b.minRTT || expired) {
 		b.minRTT, b.minRTTAt = a.RTT, a.Now

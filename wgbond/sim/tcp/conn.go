@@ -26,6 +26,9 @@ type Config struct {
 	MaxWindow     int // the peer's receive window; 6 MB if 0 (Linux's tcp_rmem)
 	// Control makes the congestion control; NewCubic if nil.
 	Control func(initialWindow int) Control
+	// Trains: a paced sender sends what a millisecond has room for, at least two
+	// segments, at once, as Linux does (tcp_tso_autosize); else one by one.
+	Trains bool
 
 	// OnDeliver is told of bytes that became deliverable in order; OnRTT of
 	// the sender's RTT samples. Both may be nil.

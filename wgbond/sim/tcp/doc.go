@@ -9,7 +9,7 @@
 // 6937bis); RTO (RFC 6298, 200 ms minimum) and undo of both by DSACK and
 // timestamps (RFC 4015); delayed acknowledgements, every second segment or
 // 40 ms. Not modelled: FIN, window updates (the reader is always fast enough),
-// checksums, HyStart's ACK trains, TSO bursts.
+// checksums, HyStart's ACK trains; TSO bursts only as Config.Trains.
 //
 //	Handle → receiver → in-order bytes (OnDeliver)
 //	       ↘ scoreboard (SACK, RACK) → Control (CUBIC, BBR): window, pacing

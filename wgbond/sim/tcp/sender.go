@@ -37,6 +37,7 @@ type sender struct {
 	highest   uint64 // una at which Recovery or Loss ends
 	blocked   bool   // the window held back data
 	nextSend  time.Duration
+	train     int // segments that may still go at once, with those just sent
 	srtt      time.Duration
 	rttvar    time.Duration
 	minRTT    time.Duration
@@ -477,6 +478,7 @@ func (s *sender) pick() (n uint64, ok bool) {
 // output sends what the window and the pacing allow.
 func (s *sender) output(now time.Duration, send func(n uint64)) {
 	s.timers(now, send)
+	defer func() { s.train = 0 }()
 	for {
 		n, ok := s.pick()
 		if !ok {
@@ -490,7 +492,7 @@ func (s *sender) output(now time.Duration, send func(n uint64)) {
 			s.blocked = true
 			return
 		}
-		if s.nextSend > now {
+		if s.nextSend > now && s.train == 0 {
 			return
 		}
 		s.transmit(now, n, send)
@@ -528,6 +530,11 @@ func (s *sender) transmit(now time.Duration, n uint64, send func(n uint64)) {
 		}
 	}
 	if rate := s.control.PacingRate(); rate > 0 {
+		if s.train > 0 {
+			s.train--
+		} else if s.cfg.Trains {
+			s.train = max(2, int(rate/1000)) - 1
+		}
 		took := float64(s.size(n)) / float64(s.cfg.MSS) / rate
 		s.nextSend = max(s.nextSend, now) + time.Duration(took*float64(time.Second))
 	}
