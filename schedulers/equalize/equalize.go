@@ -30,7 +30,7 @@
 // acknowledgements is not delayed. Short transfers pay: 3 MB over new
 // connections on the links of "unequal" take twice as long. And a BBR flow that
 // began before the delay did is slow until it looks for its lowest round trip
-// again, up to ten seconds. CUBIC gains little without loss and loses with it.
+// again, up to ten seconds. CUBIC gains nothing, and loses with loss on the slow path.
 //
 // The scheduler "auto" (NewAuto) is earliest until a flow fills the nearer
 // paths and leaves idle one that would pay. Then it makes the delays alike, as
@@ -44,21 +44,21 @@
 // sum; ping is the median beside it, and p95):
 //
 //	rate/RTT, Mbit/s and ms       inner   earliest: AB  ping ms    equalize: AB  ping ms
-//	unequal: 20/30, 5/120         CUBIC   .83  93/111              .89  99/115
-//	                              BBR     -.01  34/41              .93  119/155
-//	equal: 3.6/60, 3.6/60         CUBIC   .97  98/111              .95  95/110
-//	                              BBR     .97  107/125             .97  103/123
-//	four: 3.6/60 10/40 5/90 20/30 CUBIC   .95  82/102              .99  92/106
-//	                              BBR     .94  77/90               .98  118/148
-//	extreme: 50/20, 2/300         CUBIC   .00  33/44               .00  39/49
-//	                              BBR     .00  21/26               .00  21/25
-//	unequal, 1 % loss on fast     CUBIC   .77  114/170             .48  109/159
-//	                              BBR     .65  97/150              .94  120/196
-//	unequal, 1 % loss on slow     CUBIC   .82  98/141              .54  101/146
-//	                              BBR     .00  34/41               .83  126/190
+//	unequal: 20/30, 5/120         CUBIC   .96  38/44               .96  84/89
+//	                              BBR     -.01  34/37              .94  83/89
+//	equal: 3.6/60, 3.6/60         CUBIC   .97  76/87               .97  82/96
+//	                              BBR     .97  73/83               .97  76/90
+//	four: 3.6/60 10/40 5/90 20/30 CUBIC   .99  38/44               .99  72/78
+//	                              BBR     .96  38/44               .98  69/78
+//	extreme: 50/20, 2/300         CUBIC   .00  26/30               .00  26/29
+//	                              BBR     .00  20/22               .00  20/22
+//	unequal, 1 % loss on fast     CUBIC   .93  36/44               .92  83/99
+//	                              BBR     .70  35/42               .92  82/93
+//	unequal, 1 % loss on slow     CUBIC   .90  39/44               .76  84/89
+//	                              BBR     .00  33/35               .93  83/90
 //
-// With "auto" the minute's AB is .64 on unequal with BBR (the first twenty
-// seconds it is earliest's), .97 on four, .87 and .57 with loss on the fast and
+// With "auto" the minute's AB is .66 on unequal with BBR (the first twenty
+// seconds it is earliest's), .97 on four, .85 and .63 with loss on the fast and
 // the slow path; everywhere else, and with CUBIC, what earliest has.
 //
 // (Kernel MPTCP without a tunnel has .89 with BBR at 65 ms on "unequal".)
