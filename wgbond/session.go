@@ -366,8 +366,11 @@ func (s *Session) ready(l *link) bool {
 	if s.cfg.Role == Server && !l.remote.Peer.IsValid() {
 		return false
 	}
-	return l.control.len() > 0 ||
-		l.queue.len() > 0 && s.usable(l) && l.rate.MaySend(s.now, s.hist.InFlight(l.id))
+	if l.queue.len() > 0 && s.usable(l) && l.rate.MaySend(s.now, s.hist.InFlight(l.id)) {
+		l.rate.Waits()
+		return true
+	}
+	return l.control.len() > 0
 }
 
 // Bonded reports whether the session has keys and an attached, working path.

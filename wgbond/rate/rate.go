@@ -57,8 +57,8 @@ const (
 	packetSize = 1500 // bytes; the unit of it
 	burstTime  = time.Millisecond
 	burstMin   = 2 * packetSize // a pacing burst is never smaller
-	// A timer that goes off late, on a busy machine by milliseconds, must not
-	// cost rate: as much is caught up with at once.
+	// A timer that goes off late, or a writer that comes late, on a busy machine by
+	// milliseconds, must not cost rate: as much is caught up with at once.
 	catchUp = 10 * time.Millisecond
 )
 
@@ -153,7 +153,7 @@ type Controller struct {
 
 	tokens   float64 // pacer, bytes; may be negative
 	tokensAt time.Duration
-	waited   bool // a packet waits for tokens: what comes late is not lost
+	waited   bool // a packet waits, for tokens or its writer: what comes late is not lost
 
 	spare spare
 }
@@ -593,6 +593,9 @@ func (c *Controller) MaySend(now time.Duration, inFlight int) bool {
 	c.waited = c.tokens <= 0
 	return !c.waited
 }
+
+// Waits tells that a packet which MaySend let go waits for the path's writer.
+func (c *Controller) Waits() { c.waited = true }
 
 // NextSend is when the pacer will let the next packet go, not before now. It
 // does not look at the window, which only feedback opens.
