@@ -33,6 +33,12 @@ const (
 	tailRepeats = 2
 
 	markerAfter = 10 * time.Millisecond
+
+	// While data waits for the paths, no more than that is no news for the usual
+	// pace, bytes. A download's acknowledgements, 300 a second, were reported 110 times
+	// a second: 1.5 % of two links of 3.6 Mbit/s, and an upload's 4 % of two of 1.4.
+	// With nothing that waits a report costs nothing, and the start of a page needs it.
+	feedbackLeast = 1500
 )
 
 // notice is a frame that must reach the peer, by whatever path.
@@ -111,7 +117,7 @@ func (s *Session) controlLink() *link {
 
 // feedbackDue is when the next feedback goes out; Never if nothing came.
 func (s *Session) feedbackDue() time.Duration {
-	packets, since := s.recv.Pending()
+	packets, bytes, since := s.recv.Pending()
 	switch {
 	case s.transport == nil:
 		return Never
@@ -120,8 +126,11 @@ func (s *Session) feedbackDue() time.Duration {
 	case packets == 0:
 		return Never
 	}
-	if packets == 1 && !s.recv.Hole() {
+	switch {
+	case packets == 1 && !s.recv.Hole():
 		return since + feedbackSlow
+	case bytes <= feedbackLeast && s.pressed():
+		return max(since, s.reportedAt+2*feedbackBusy)
 	}
 	return max(since, s.reportedAt+feedbackBusy)
 }
@@ -130,7 +139,7 @@ func (s *Session) feedbackDue() time.Duration {
 // has been silent: it may have died, and without feedback the peer would take
 // every path for dead.
 func (s *Session) sendFeedback() {
-	if packets, _ := s.recv.Pending(); packets == 0 {
+	if packets, _, _ := s.recv.Pending(); packets == 0 {
 		s.tailRepeats--
 	} else if packets > 1 {
 		s.tailRepeats = tailRepeats

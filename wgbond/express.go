@@ -48,6 +48,22 @@ func (s *Session) owe(q *sendQueue, size int) {
 // waiting reports whether anything waits for a path.
 func (s *Session) waiting() bool { return s.queue.len() > 0 || s.express.len() > 0 }
 
+// pressed reports whether packets wait at a path, so that whatever else is sent
+// comes before them. While a path is starting, what is reported is worth that.
+func (s *Session) pressed() bool {
+	queued := 0
+	for _, l := range s.links {
+		switch {
+		case l == nil || !s.usable(l):
+		case l.rate.Starting():
+			return false
+		default:
+			queued += l.queued
+		}
+	}
+	return queued > 0
+}
+
 // sendQueue holds packets that are not bound to a path yet.
 type sendQueue struct {
 	deque[waiting]

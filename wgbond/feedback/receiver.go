@@ -40,6 +40,7 @@ type Receiver struct {
 	pairs [maxPairs]received
 
 	news  int           // packets since the last Report
+	bytes int           // in them
 	since time.Duration // when the first of them arrived
 
 	ranges  []wire.Range
@@ -211,9 +212,10 @@ func (r *Receiver) data(now time.Duration, path schedulers.PathID, index uint32,
 	}
 	a.repeats = reportRepeats
 	if r.news == 0 {
-		r.since = now
+		r.since, r.bytes = now, 0
 	}
 	r.news++
+	r.bytes += size
 }
 
 // provisional is the one slot for a key pair that was not announced.
@@ -272,9 +274,11 @@ func (p *received) set(c uint64)      { p.bitmap[c&historyMask/64] |= 1 << (c % 
 func (p *received) clear(c uint64)    { p.bitmap[c&historyMask/64] &^= 1 << (c % 64) }
 func (p *received) has(c uint64) bool { return p.bitmap[c&historyMask/64]&(1<<(c%64)) != 0 }
 
-// Pending is the number of data messages since the last Report and the time
-// when the first of them arrived.
-func (r *Receiver) Pending() (packets int, since time.Duration) { return r.news, r.since }
+// Pending is the number of data messages since the last Report, their bytes and
+// the time when the first of them arrived.
+func (r *Receiver) Pending() (packets, bytes int, since time.Duration) {
+	return r.news, r.bytes, r.since
+}
 
 // Report fills f with what arrived so far and begins a new reporting period.
 // The slices in f are the Receiver's, valid until the next Report.

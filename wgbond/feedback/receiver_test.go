@@ -279,14 +279,14 @@ func TestReceiverPaths(t *testing.T) {
 	r.Data(12*ms, 2, 7, 3, 1000) // older than 5: not the path's newest
 	p2 := wire.PathReport{Path: 2, Index: 7, Last: 5, Arrived: 10000, Packets: 2, Bytes: 2500}
 	p0 := wire.PathReport{Path: 0, Index: 7, Last: 1, Arrived: 11000, Packets: 1, Bytes: 100}
-	if n, since := r.Pending(); n != 3 || since != 10*ms {
+	if n, _, since := r.Pending(); n != 3 || since != 10*ms {
 		t.Errorf("pending %d since %v", n, since)
 	}
 	for i, want := range [][]wire.PathReport{{p0, p2}, {p0, p2}, {p0, p2}, nil} {
 		if got := report(&r, 20*ms); !reflect.DeepEqual(got, want) {
 			t.Errorf("report %d: %+v, want %+v", i, got, want)
 		}
-		if n, _ := r.Pending(); n != 0 {
+		if n, _, _ := r.Pending(); n != 0 {
 			t.Errorf("pending %d after a report", n)
 		}
 	}
