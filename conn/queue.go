@@ -98,10 +98,12 @@ func (q *queue) receive(bufs [][]byte, sizes []int, eps []wgconn.Endpoint) (int,
 	q.n -= n
 	q.mu.Unlock()
 
+	var done [mux.BatchSize][]byte
 	for i, it := range batch[:n] {
 		sizes[i] = copy(bufs[i], it.pkt)
 		eps[i] = it.ep
-		q.shell.Pool.Put(it.pkt)
+		done[i] = it.pkt
 	}
+	q.shell.Pool.PutAll(done[:n])
 	return n, nil
 }

@@ -57,12 +57,12 @@ func (v *Server) batch(r *reader, ms []udp.Message) {
 	for i := range ms {
 		m := &ms[i]
 		if v.take(r, m) {
-			m.Buf = v.shell.Pool.Get()
+			m.Buf = nil
 		}
-		m.Buf = m.Buf[:wgbond.MaxDatagram]
 	}
 	r.leave()
 	v.flushPlain(r)
+	v.shell.Pool.arm(ms)
 }
 
 // enter holds s's mutex, and no other session's.

@@ -426,16 +426,16 @@ func (p *dialPath) read(sock Socket) error {
 			} else if added {
 				s.engine.Take(now, id, m.Buf)
 				took = true
-				m.Buf = shell.Pool.Get()
+				m.Buf = nil
 			} else {
 				shell.Drops.Add(DropClosed, 1)
 			}
-			m.Buf = m.Buf[:wgbond.MaxDatagram]
 		}
 		if took {
 			s.engine.Advance(now)
 		}
 		s.end(now)
+		shell.Pool.arm(ms[:n])
 		if p.spec.Count != nil {
 			p.spec.Count.Add(uint64(bytes))
 		}
@@ -445,7 +445,7 @@ func (p *dialPath) read(sock Socket) error {
 // foreign takes what came from elsewhere than the path leads to, and reports
 // whether it was of use: the server may have moved. Session.mu is held.
 func (p *dialPath) foreign(now time.Duration, id schedulers.PathID, added bool, m *udp.Message) bool {
-	s, pool := p.d.Session, &p.d.shell.Pool
+	s := p.d.Session
 	if _, ok := p.sort(m.Buf); !ok || !added || p.lease != nil || wire.Kind(m.Buf) == wire.LeaseControl {
 		return false
 	}
@@ -457,7 +457,7 @@ func (p *dialPath) foreign(now time.Duration, id schedulers.PathID, added bool, 
 	default:
 		return false
 	}
-	m.Buf = pool.Get()
+	m.Buf = nil
 	return true
 }
 

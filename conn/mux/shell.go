@@ -184,9 +184,7 @@ func (sh *Shell) write(sock Socket, batch [][]byte, to netip.AddrPort, from neti
 // Messages lends n messages with buffers of the Pool, for ReadBatch.
 func (sh *Shell) Messages(n int) []udp.Message {
 	ms := make([]udp.Message, n)
-	for i := range ms {
-		ms[i].Buf = sh.Pool.Get()
-	}
+	sh.Pool.arm(ms)
 	return ms
 }
 
