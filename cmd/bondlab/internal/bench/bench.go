@@ -54,6 +54,7 @@ type Outcome struct {
 	Result  *experiment.Result // with one series; nil if nothing could be measured
 	Virtual *experiment.Result // nil: not there, see Notes
 	Kept    *row               // an earlier bench's, in place of Result; nil: none
+	again   bool               // Kept is disturbed: to be shown until there is better
 	Load    Load
 	Notes   []string // what went wrong
 }
@@ -156,6 +157,7 @@ func (j *job) run(opt Options, have shelf) error {
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
+		o.Kept, o.again = nil, false
 		o.measure(l, opt, have)
 		if o.Load, err = before.load(); err != nil {
 			return errors.Join(err, l.Close())
@@ -245,7 +247,7 @@ func (o *Outcome) measure(l *lab.Lab, opt Options, have shelf) {
 }
 
 // wanted tells whether the row is to be measured in this bench.
-func (o *Outcome) wanted() bool { return o.Kept == nil }
+func (o *Outcome) wanted() bool { return o.Kept == nil || o.again }
 
 // measured tells whether there are figures of the row, of this bench.
 func (o *Outcome) measured() bool { return o.Result != nil && len(o.Result.Series[0].Bonded) > 0 }

@@ -51,7 +51,7 @@ func (o *Outcome) virtual() figures {
 // loaded says why the row's figures are not to be trusted; empty: they are, or
 // there are none.
 func (o *Outcome) loaded() string {
-	if !o.measured() {
+	if o.real() == nil {
 		return ""
 	}
 	return o.Load.Loaded()
@@ -244,7 +244,7 @@ func (r *Report) JSON(w io.Writer) error {
 }
 
 // keep has rows keep the figures that Out's table.json has of as many runs, as
-// long, if nothing disturbed them.
+// long; those that something disturbed until they are measured again.
 func (r *Report) keep() error {
 	name := filepath.Join(r.Options.Out, "table.json")
 	text, err := os.ReadFile(name)
@@ -263,13 +263,13 @@ func (r *Report) keep() error {
 	}
 	for _, x := range d.Rows {
 		// (One that is too long has a note that it is measured but once.)
-		if x.Real == nil || x.Loaded != "" || len(x.Notes) > 0 && !slices.Contains(tooLong, x.Scenario) {
+		if x.Real == nil || len(x.Notes) > 0 && !slices.Contains(tooLong, x.Scenario) {
 			continue
 		}
 		for _, o := range r.Outcomes {
 			if o.Scenario == x.Scenario && o.Congestion == x.Congestion && o.Way() == x.Direction {
 				x.Version = cmp.Or(x.Version, d.Version)
-				o.Kept, o.Load, o.Notes = x, x.Load, x.Notes
+				o.Kept, o.Load, o.Notes, o.again = x, x.Load, x.Notes, x.Loaded != ""
 			}
 		}
 	}
