@@ -3,6 +3,7 @@ package judge
 import (
 	"bytes"
 	"io"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -44,36 +45,18 @@ func TestFeedbackIsLittle(t *testing.T) {
 			for i := range s.Paths {
 				s.Paths[i].Config.Lent = true
 			}
-			var b bytes.Buffer
-			s.Record = func(r wgbond.Role) io.Writer {
-				if r == wgbond.Client { // who receives
-					return &b
-				}
-				return nil
-			}
-			mustRun(t, s)
-			_, entries, err := trace.Read(&b)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var seconds [14]struct{ messages, bytes, traffic int }
 			asked, astray, receipts := 0, 0, 0
-			for e, err := range entries {
-				if err != nil {
-					t.Fatal(err)
-				}
+			for e := range events(t, s, wgbond.Client) { // who receives
 				x := &seconds[e.T/time.Second]
 				switch v := e.Event.(type) {
 				case *trace.Got:
 					x.traffic += v.Size
 				case *trace.ControlSent:
-					has := func(kind string) bool {
-						return slices.ContainsFunc(v.Frames, func(f trace.Frame) bool { return f.Kind == kind })
-					}
-					if has("receipt") {
+					if has(v, "receipt") {
 						receipts++
 					}
-					if !has("feedback") {
+					if !has(v, "feedback") {
 						continue
 					}
 					x.messages++
@@ -107,9 +90,28 @@ func TestFeedbackIsLittle(t *testing.T) {
 func TestFeedbackYields(t *testing.T) {
 	s := bonded(Equal())
 	s.Time = 10 * time.Second
+	sent, reports := 0, 0
+	for e := range events(t, s, wgbond.Server) { // who sends
+		switch v := e.Event.(type) {
+		case *trace.Sent:
+			sent += v.Size
+		case *trace.ControlSent:
+			if has(v, "feedback") {
+				reports += v.Size + overhead
+			}
+		}
+	}
+	if reports == 0 || reports > sent/100 {
+		t.Errorf("%d bytes of feedback beside %d of data, want 1 %% at most", reports, sent)
+	}
+}
+
+// events runs s and gives what one end's trace says.
+func events(t *testing.T, s Scenario, of wgbond.Role) iter.Seq[trace.Entry] {
+	t.Helper()
 	var b bytes.Buffer
 	s.Record = func(r wgbond.Role) io.Writer {
-		if r == wgbond.Server { // who sends
+		if r == of {
 			return &b
 		}
 		return nil
@@ -119,21 +121,18 @@ func TestFeedbackYields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent, reports := 0, 0
-	for e, err := range entries {
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch v := e.Event.(type) {
-		case *trace.Sent:
-			sent += v.Size
-		case *trace.ControlSent:
-			if slices.ContainsFunc(v.Frames, func(f trace.Frame) bool { return f.Kind == "feedback" }) {
-				reports += v.Size + overhead
+	return func(yield func(trace.Entry) bool) {
+		for e, err := range entries {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(e) {
+				return
 			}
 		}
 	}
-	if reports == 0 || reports > sent/100 {
-		t.Errorf("%d bytes of feedback beside %d of data, want 1 %% at most", reports, sent)
-	}
+}
+
+func has(m *trace.ControlSent, kind string) bool {
+	return slices.ContainsFunc(m.Frames, func(f trace.Frame) bool { return f.Kind == kind })
 }
